@@ -1,0 +1,125 @@
+# Baton. `make help` lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO          ?= go
+SEEDS       ?= 1000
+BENCH       ?=
+ARTIFACTS   ?= $(CURDIR)/artifacts
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+export BATON_ARTIFACTS = $(ARTIFACTS)
+export BATON_BIN       = $(CURDIR)/bin/baton
+export CGO_ENABLED     = 0
+
+TALLY := bin/tally
+
+# Rings of `make test`, cheapest first. A ring that fails does not stop the next ones.
+RINGS := format vet staticcheck web-test unit race sim system browser
+
+# Packages of the unit and race rings: everything but whole clusters (sim) and real processes (test/system, test/chaos).
+UNIT_PKGS = $$($(GO) list ./... | grep -v -E '^baton/(sim|test/system|tmpdeps|gen/)')
+
+.PHONY: help
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## Installs what is missing (as root on Debian), else names it and goes on
+	@.ci/setup
+
+.PHONY: build
+build: web ## Builds the dashboard and bin/baton (static)
+	@$(MAKE) --no-print-directory bin/baton
+
+.PHONY: bin/baton
+bin/baton:
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/baton ./cmd/baton
+
+.PHONY: web
+web: ## Builds the dashboard into web/dist
+	@if [ ! -f web/package.json ]; then echo "web: no dashboard sources"; \
+	elif ! command -v npm >/dev/null; then echo "web: npm is missing: bin/baton is built without a dashboard"; \
+	else .ci/npm-ci web && cd web && npm run --silent build; fi
+
+.PHONY: run
+run: setup build ## Builds all and starts a demo: control plane, dashboard, five nodes, Redis
+	exec bin/baton up --demo
+
+.PHONY: dev
+dev: bin/baton ## Starts the demo and the dashboard's dev server with live reload
+	bin/baton up --demo & pid=$$!; trap "kill $$pid" EXIT; cd web && npm run dev
+
+$(TALLY): $(wildcard test/tally/*.go)
+	@mkdir -p bin
+	@$(GO) build -o $@ ./test/tally
+
+.PHONY: test
+test: setup build $(TALLY) ## All tests; the last line is the total
+	@$(TALLY) reset
+	@for ring in $(RINGS); do $(MAKE) --no-print-directory -k $$ring || true; done; $(TALLY) report
+
+.PHONY: format
+format: $(TALLY) ## gofmt shows nothing
+	@$(TALLY) check format -- bash -c 'l=$$(git ls-files "*.go" ":!gen/*" | xargs -r gofmt -l); [ -z "$$l" ] || { echo "gofmt would change:"; echo "$$l"; exit 1; }'
+
+.PHONY: vet
+vet: $(TALLY) ## go vet is clean
+	@$(TALLY) check vet -- $(GO) vet ./...
+
+.PHONY: staticcheck
+staticcheck: $(TALLY) ## staticcheck is clean
+	@$(TALLY) check staticcheck -- $(GO) run $(STATICCHECK) ./...
+
+.PHONY: lint
+lint: format vet staticcheck ## format, vet and staticcheck
+
+.PHONY: web-test
+web-test: $(TALLY) ## Unit tests of the dashboard
+	@if [ ! -f web/package.json ] || ! command -v npm >/dev/null; then $(TALLY) skip web-test "npm or web/package.json is missing"; \
+	else .ci/npm-ci web && mkdir -p $(ARTIFACTS) && \
+	$(TALLY) vitest web-test $(ARTIFACTS)/vitest.json -- npm --prefix web exec --call \
+	  "vitest run --root web --reporter=default --reporter=json --outputFile.json=$(ARTIFACTS)/vitest.json"; fi
+
+.PHONY: test-unit unit
+test-unit: unit ## Unit tests
+unit: $(TALLY)
+	@$(TALLY) go unit -- $(GO) test -json $(UNIT_PKGS)
+
+.PHONY: test-race race
+test-race: race ## Unit tests under the race detector
+race: $(TALLY)
+	@if ! command -v gcc >/dev/null; then $(TALLY) skip race "gcc is missing: the race detector needs it"; \
+	else CGO_ENABLED=1 $(TALLY) go race -- $(GO) test -race -short -json $(UNIT_PKGS); fi
+
+.PHONY: sim
+sim: $(TALLY) ## Simulates whole clusters: make sim SEEDS=1000, or one of them: make sim SEED=42
+	@BATON_SIM_SEEDS=$(SEEDS) BATON_SIM_SEED=$(SEED) $(TALLY) go sim -- $(GO) test -count=1 -json ./sim/...
+
+.PHONY: system
+system: bin/baton $(TALLY) ## Real processes: official clients, failover, promotion
+	@$(TALLY) go system -- $(GO) test -count=1 -timeout 15m -p 1 -json ./test/system/...
+	@$(TALLY) go clients-go -- $(GO) -C test/clients/go test -count=1 -timeout 10m -p 1 -json ./...
+
+.PHONY: browser
+browser: bin/baton $(TALLY) ## The dashboard in Chromium
+	@$(TALLY) skip browser "no browser test"
+
+.PHONY: bench
+bench: bin/baton ## Measures this server and NATS JetStream side by side: make bench BENCH=append,read
+	cd bench && $(GO) run . -baton ../bin/baton -only "$(BENCH)"
+
+.PHONY: proto
+proto: ## Generates gen/ from proto/ (needs protoc)
+	@.ci/proto
+
+.PHONY: generate
+generate: proto ## Generates everything that is generated and committed
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## Removes what was built; keeps data directories
+	rm -rf bin artifacts web/dist/assets web/dist/index.html
