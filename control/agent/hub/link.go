@@ -1,0 +1,214 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"baton/control/agent"
+	agentpb "baton/gen/agent"
+	"baton/platform/identity"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// answerAllowance is waited beyond an order's own timeout: the agent keeps the
+// deadline, its answer still needs to travel.
+const answerAllowance = 250 * time.Millisecond
+
+// link is one connected agent. out is drained by one goroutine; waiting maps
+// order ids to those who wait for them.
+type link struct {
+	id   string
+	out  chan *agentpb.ToAgent
+	done chan struct{} // closed when the link is gone
+
+	mu      sync.Mutex
+	waiting map[string][]chan agent.Result
+}
+
+func (l *link) order(ctx context.Context, o agent.Order) (agent.Result, error) {
+	ch := make(chan agent.Result, 1)
+	l.mu.Lock()
+	if len(l.waiting) >= maxOrdersWaiting {
+		l.mu.Unlock()
+		return agent.Result{Code: agent.CodeBusy, Detail: fmt.Sprintf("%d orders to the agent wait for an answer", maxOrdersWaiting)}, nil
+	}
+	l.waiting[o.ID] = append(l.waiting[o.ID], ch)
+	l.mu.Unlock()
+	defer l.forget(o.ID, ch)
+
+	t := time.NewTimer(o.Timeout + answerAllowance)
+	defer t.Stop()
+	select {
+	case l.out <- &agentpb.ToAgent{Message: &agentpb.ToAgent_Order{Order: toProto(o, time.Now())}}:
+	case <-l.done:
+		return agent.Result{}, fmt.Errorf("order %s: agent %s: %w", o.Action.Name, l.id, agent.ErrNotConnected)
+	case <-ctx.Done():
+		return agent.Result{}, fmt.Errorf("order %s: agent %s: not sent: %w", o.Action.Name, l.id, ctx.Err())
+	}
+	unknown := func(why error) (agent.Result, error) {
+		return agent.Result{}, fmt.Errorf("order %s: agent %s: %w: %w", o.Action.Name, l.id, agent.ErrOutcomeUnknown, why)
+	}
+	select {
+	case r := <-ch:
+		return r, nil
+	case <-l.done:
+		select { // an answer may have come just before the link went
+		case r := <-ch:
+			return r, nil
+		default:
+		}
+		return unknown(errors.New("the link closed"))
+	case <-t.C:
+		return unknown(context.DeadlineExceeded)
+	case <-ctx.Done():
+		return unknown(ctx.Err())
+	}
+}
+
+func (l *link) forget(id string, ch chan agent.Result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keep := l.waiting[id][:0]
+	for _, c := range l.waiting[id] {
+		if c != ch {
+			keep = append(keep, c)
+		}
+	}
+	if len(keep) == 0 {
+		delete(l.waiting, id)
+	} else {
+		l.waiting[id] = keep
+	}
+}
+
+func (l *link) answer(r *agentpb.OrderResult) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ch := range l.waiting[r.GetId()] {
+		select {
+		case ch <- fromProto(r):
+		default:
+		}
+	}
+}
+
+// Connect serves one agent's standing link.
+func (h *Hub) Connect(s agentpb.AgentLink_ConnectServer) error {
+	who, addr, err := caller(s.Context())
+	if err != nil {
+		return err
+	}
+	first, err := s.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	if hello == nil {
+		return status.Error(codes.InvalidArgument, "the first message on a link must be Hello")
+	}
+	l := &link{id: who, out: make(chan *agentpb.ToAgent, maxOrdersWaiting), done: make(chan struct{}), waiting: map[string][]chan agent.Result{}}
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return status.Error(codes.Unavailable, "the control plane is stopping")
+	}
+	h.links[who] = l // a newer link of the same agent replaces the older
+	h.mu.Unlock()
+	h.log.Info("agent connected", "agent", who, "name", hello.GetName(), "addr", addr, "version", hello.GetVersion())
+	defer func() {
+		close(l.done)
+		h.mu.Lock()
+		if h.links[who] == l {
+			delete(h.links, who)
+		}
+		h.mu.Unlock()
+		h.log.Info("agent disconnected", "agent", who, "name", hello.GetName())
+	}()
+
+	fail := make(chan error, 2)
+	heard := make(chan struct{}, 1)
+	go func() { fail <- h.receiveLoop(s, l, heard) }()
+	return h.sendLoop(s, l, fail, heard)
+}
+
+// sendLoop owns the sending side of the stream and its end.
+func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan error, heard <-chan struct{}) error {
+	if err := s.Send(&agentpb.ToAgent{Message: &agentpb.ToAgent_Welcome{Welcome: &agentpb.Welcome{
+		ReportIntervalMs: agent.ReportInterval.Milliseconds()}}}); err != nil {
+		return err
+	}
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	quiet := time.NewTimer(deadAfter)
+	defer quiet.Stop()
+	for {
+		select {
+		case m := <-l.out:
+			if err := s.Send(m); err != nil {
+				return err
+			}
+		case <-tick.C:
+			if err := s.Send(&agentpb.ToAgent{Message: &agentpb.ToAgent_Tick{Tick: &agentpb.Tick{SentUnixNs: time.Now().UnixNano()}}}); err != nil {
+				return err
+			}
+		case <-heard:
+			quiet.Reset(deadAfter)
+		case <-quiet.C:
+			return status.Errorf(codes.DeadlineExceeded, "no message from the agent for %s", deadAfter)
+		case err := <-fail:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+func (h *Hub) receiveLoop(s agentpb.AgentLink_ConnectServer, l *link, heard chan<- struct{}) error {
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			return err
+		}
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+		switch m := m.GetMessage().(type) {
+		case *agentpb.FromAgent_Report:
+			if err := h.receive(l.id, m.Report.GetJson()); err != nil {
+				return status.Error(codes.InvalidArgument, err.Error())
+			}
+		case *agentpb.FromAgent_Result:
+			l.answer(m.Result)
+		}
+	}
+}
+
+// caller is the agent id in the verified client certificate.
+func caller(ctx context.Context) (id, addr string, err error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return "", "", status.Error(codes.Unauthenticated, "no peer")
+	}
+	ti, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok {
+		return "", "", status.Error(codes.Unauthenticated, "the link needs TLS")
+	}
+	subject, err := identity.PeerIdentity(ti.State)
+	if err != nil {
+		return "", "", status.Error(codes.Unauthenticated, err.Error())
+	}
+	if subject.Kind != identity.KindAgent {
+		return "", "", status.Errorf(codes.PermissionDenied, "a %s certificate may not connect as an agent", subject.Kind)
+	}
+	return subject.ID, p.Addr.String(), nil
+}
