@@ -56,8 +56,8 @@ type Hub struct {
 	server *grpc.Server
 
 	mu      sync.Mutex
-	links   map[string]*link         // by agent id; the newest link of an agent
-	reports map[string]agent.Report  // by agent id; kept after the link is gone
+	links   map[string]*link        // by agent id; the newest link of an agent
+	reports map[string]agent.Report // by agent id; kept after the link is gone
 	subs    map[chan agent.Report]struct{}
 	closed  bool
 }
@@ -224,4 +224,3 @@ func fromProto(r *agentpb.OrderResult) agent.Result {
 	return agent.Result{Code: r.GetCode(), Detail: r.GetDetail(), Fix: r.GetFix(), Values: r.GetValues(),
 		StartedAt: time.Unix(0, r.GetStartedUnixNs()), EndedAt: time.Unix(0, r.GetEndedUnixNs())}
 }
-
