@@ -8,6 +8,7 @@ package fleet
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,9 @@ type Options struct {
 	Insecure    bool     // --insecure; set by New unless TLS is given
 	TLS         *TLS     // files for every node
 	Binary      string   // default $BATON_BIN, else bin/baton of the project
+
+	HTTP           *http.Client // for requests to nodes; a plain one by default
+	User, Password string       // sent with them when not empty
 }
 
 // TLS names the files of a secure fleet.
@@ -77,6 +81,9 @@ func New(o Options) (*Fleet, error) {
 		o.Binary = b
 	}
 	o.Insecure = o.TLS == nil
+	if o.HTTP == nil {
+		o.HTTP = &http.Client{Timeout: 5 * time.Second}
+	}
 	f := &Fleet{Options: o}
 	ports, err := FreePorts(2 * o.Nodes)
 	if err != nil {

@@ -64,9 +64,6 @@ func (v *View) Count(role string) int {
 	return c
 }
 
-// HTTP is used for every request to nodes; tests of secure fleets replace its transport.
-var HTTP = &http.Client{Timeout: 5 * time.Second}
-
 // url of a path on this node.
 func (n *Node) url(path string) string {
 	if n.fleet.Insecure {
@@ -108,7 +105,10 @@ func (n *Node) Do(method, path string, body any) (int, []byte, error) {
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := HTTP.Do(req)
+	if n.fleet.User != "" {
+		req.SetBasicAuth(n.fleet.User, n.fleet.Password)
+	}
+	resp, err := n.fleet.HTTP.Do(req)
 	if err != nil {
 		return 0, nil, err
 	}
