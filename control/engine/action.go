@@ -12,14 +12,17 @@ const (
 	PauseWrites = "pause-writes"
 	// UnpauseWrites ends the pause.
 	UnpauseWrites = "unpause-writes"
-	// ReadOffset reads the replication position twice. Values: "offset",
-	// "offset2", "stable" ("true" when both are equal), "replid", "role".
+	// ReadOffset reads the replication position twice. Values: "offset" (the
+	// later), "offset2" (the earlier), "stable" ("true" when nothing but keepalives came
+	// between them), "replid", "role".
 	ReadOffset = "read-offset"
 	// WaitOffset{offset,replid,deadlineMs}: polls this instance's own applied
-	// position every millisecond until it equals offset in history replid.
+	// position every millisecond until it equals offset (plus at most a few
+	// keepalives) in history replid.
 	// Values: "offset", "waitedMs". Fails with CodeTimeout, CodeHistory.
 	WaitOffset = "wait-offset"
-	// Demote{addr}: the instance becomes a replica of addr. Values: "replicaOf".
+	// Demote{addr}: the instance becomes a replica of addr. Values: "replicaOf",
+	// "offset" (its last position as a primary, or as a replica when already done).
 	Demote = "demote"
 	// Promote: the instance becomes primary; the role is read back.
 	// Values: "role", "replid", "previousReplid", "offset", "syncFull".
@@ -32,10 +35,12 @@ const (
 	// Persist writes the present configuration and role to the engine's own
 	// file, so that a restart keeps the role. Values: "file".
 	Persist = "persist"
-	// VerifyRole{role[,addr]}: reads the role back; with addr a replica must
-	// follow it with its link up. Optional waitMs polls up to that time, syncFull{n} demands that
-	// the count of full synchronizations served is still n.
-	// Values: "role", "link", "syncFull", "syncPartialOk", "offset".
+	// VerifyRole{role[,addr,waitMs,syncFull,replicas]}: reads the role back;
+	// with addr a replica must follow it with its link up. waitMs polls up to
+	// that time; syncFull demands that the count of full synchronizations served
+	// is still that (promote's value: all continued from their offsets); replicas
+	// demands that number of attached replicas. Values: "role", "link", "syncFull",
+	// "syncPartialOk", "offset", "replid", "connectedReplicas".
 	VerifyRole = "verify-role"
 	// ProbeWrite{seq}: writes and reads back one value in a private key.
 	ProbeWrite = "probe-write"

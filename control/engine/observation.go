@@ -23,7 +23,7 @@ type Observation struct {
 	// position in bytes. Comparable only within one History.
 	Position uint64 `json:"position,string"`
 	// PrimaryPosition is the primary's position this observer read just
-	// before Position; 0 when it could not.
+	// after Position; 0 when it could not.
 	PrimaryPosition uint64 `json:"primaryPosition,string,omitempty"`
 	// LagBytes is primary minus own position, 0 on a primary, -1 unknown.
 	LagBytes int64 `json:"lagBytes,string"`
