@@ -1,0 +1,185 @@
+// A stand-in for the control plane, for work on the dashboard alone. Serves
+// the built dashboard and the API on 127.0.0.1. `POST /__mock` with
+// {"scenario": ...} changes what it answers:
+//   normal | empty | stale | error | signed-out | setup | lost | viewer
+//   frozen (a promotion that stands still in its middle)
+//   rolled-back | needs-human (how the next promotion ends)
+//   stale-report | busy (the next promotion is refused so)
+// Usage: PORT=8400 npm run mock
+
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { advance, begin, detail, finish, hosts, ids, log, plan, remember, report, summary, world } from './fixtures.mjs';
+
+const dist = fileURLToPath(new URL('../dist', import.meta.url));
+const kinds = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
+const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+let w = world();
+remember(w, Date.now());
+const streams = new Set();
+
+const send = (name, data, id) => {
+  for (const s of streams) s.res.write(`${id ? `id: ${id}\n` : ''}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+};
+setInterval(() => {
+  if (w.scenario === 'lost') return;
+  const now = Date.now();
+  send('clusters', w.scenario === 'empty' ? [] : ids.map((id) => summary(w, now, id)));
+}, 1000);
+setInterval(() => {
+  if (w.scenario === 'lost') return;
+  for (const s of streams) {
+    if (ids.includes(s.cluster)) s.res.write(`event: cluster\ndata: ${JSON.stringify(detail(w, Date.now(), s.cluster))}\n\n`);
+  }
+}, 500);
+setInterval(() => {
+  for (const s of streams) s.res.write(': still here\n\n');
+}, 5000);
+
+function run(op, everyMs) {
+  const timer = setInterval(() => {
+    const now = Date.now();
+    const at = op.steps.findIndex((s) => s.state === 'running');
+    if (w.scenario === 'frozen' && at === 2) return;
+    if (w.scenario === 'rolled-back' && at === 2) {
+      Object.assign(op.steps[2], { state: 'failed', endedAt: new Date(now).toISOString(), detail: 'Not equal within 2 s.' });
+      op.steps[1].state = 'undone';
+      op.steps.slice(3).forEach((s) => (s.state = 'skipped'));
+      finish(w, now, op, 'rolled-back');
+      clearInterval(timer);
+    } else if (w.scenario === 'needs-human' && op.steps[at]?.pointOfNoReturn === false && op.pastPointOfNoReturn) {
+      Object.assign(op.steps[at], { state: 'failed', endedAt: new Date(now).toISOString(), detail: 'No answer from its agent after 30 s.' });
+      finish(w, now, op, 'needs-human');
+      clearInterval(timer);
+    } else if (!advance(w, now, op)) clearInterval(timer);
+    send('operation', op, String(now));
+    if (op.endedAt) send('audit', w.audit[op.cluster][0], String(now));
+  }, everyMs);
+}
+
+const problem = (status, code, title, detailText, fix, more = {}) => [status, { title, status, detail: detailText, code, fix, retry: false, ...more }];
+
+function answer(method, path, query, body) {
+  const now = Date.now();
+  if (path === '/setup-state') return [200, { needsSetup: w.scenario === 'setup' }];
+  if (path === '/setup') {
+    if (body.token !== 'good') return problem(403, 'setup-token', 'This set-up link does not work', 'It was used already, or a newer one was printed.', 'Restart Baton and open the link that it prints.');
+    w.scenario = 'normal';
+    return [200, { username: body.username, role: 'admin', expiresAt: new Date(now + 43_200_000).toISOString() }];
+  }
+  if (path === '/login') {
+    if (body.password !== w.users.get(body.username)) return problem(401, 'wrong-login', 'User name or password is wrong', '', 'Try again.');
+    w.scenario = 'normal';
+    return [200, { username: body.username, role: w.role, expiresAt: new Date(now + 43_200_000).toISOString() }];
+  }
+  if (path === '/logout') {
+    w.scenario = 'signed-out';
+    return [204, null];
+  }
+  if (w.scenario === 'signed-out' || w.scenario === 'setup') return problem(401, 'not-signed-in', 'You are signed out', '', 'Sign in.');
+  if (path === '/session') return [200, { username: w.scenario === 'viewer' ? 'vera' : 'admin', role: w.scenario === 'viewer' ? 'viewer' : w.role, expiresAt: new Date(now + 43_200_000).toISOString() }];
+  if (path === '/version') return [200, { version: '0.1.0', commit: 'mock' }];
+  if (w.scenario === 'error') return problem(503, 'unavailable', 'The control plane is starting', 'Its journal is being read: 40 % done.', 'Wait some seconds; this page retries by itself.', { retry: true });
+  if (path === '/hosts') return [200, { hosts: w.scenario === 'empty' ? [] : hosts(w, now) }];
+  if (path === '/clusters') return [200, { clusters: w.scenario === 'empty' ? [] : ids.map((id) => summary(w, now, id)) }];
+  let m = /^\/operations\/([^/]+)(\/undo)?$/.exec(path);
+  if (m) {
+    const op = w.operations.get(decodeURIComponent(m[1]));
+    if (!op) return problem(404, 'unknown-operation', 'No such operation', '', 'The audit lists them.');
+    if (!m[2]) return [200, op];
+    if (body.typedName !== op.from) return problem(422, 'typed-name-mismatch', 'The typed name is wrong', `You typed “${body.typedName}”; the node is ${op.from}.`, 'Type it again.');
+    const back = begin(w, now, op.cluster, op.from, { kind: 'switch-back' });
+    advance(w, now, back);
+    run(back, 350);
+    return [202, { operationId: back.id, dryRun: false }];
+  }
+  m = /^\/clusters\/([^/]+)(?:\/(.*))?$/.exec(path);
+  if (!m) return problem(404, 'not-found', 'Not found', '', '');
+  const id = decodeURIComponent(m[1]);
+  if (!ids.includes(id)) return problem(404, 'unknown-cluster', 'No such cluster', `There is no cluster “${id}”.`, 'baton clusters lists them.');
+  const rest = m[2] ?? '';
+  if (rest === '') return [200, detail(w, now, id)];
+  if (rest === 'audit') {
+    return [200, { rows: w.scenario === 'no-audit' ? [] : w.audit[id], next: '', chain: { ok: true, records: 100 + w.audit[id].length, sentence: `Chain intact over ${100 + w.audit[id].length} records` } }];
+  }
+  const node = /^nodes\/([^/]+)\/report$/.exec(rest)?.[1] ?? body?.node;
+  if (node !== undefined && !detail(w, now, id).nodes.some((n) => n.name === node)) return problem(404, 'unknown-node', `${id} has no node ${node}`, '', `baton nodes ${id} lists them.`);
+  if (rest.endsWith('/report')) return [200, report(w, now, id, node)];
+  if (rest === 'plan') return [200, plan(w, now, id, node)];
+  if (rest === 'promotions' && method === 'POST') {
+    if (body.dryRun) return [200, { operationId: '', dryRun: true, plan: plan(w, now, id, node) }];
+    const refuse = (p) => {
+      log(w, now, id, { what: `tried to promote ${node}`, node, outcome: 'refused', detail: p[1].detail });
+      return p;
+    };
+    if (body.typedName !== node) return refuse(problem(422, 'typed-name-mismatch', 'The typed name is wrong', `You typed “${body.typedName}”; the node is ${node}.`, 'Type it again.'));
+    if (w.scenario === 'stale-report') return refuse(problem(409, 'stale-report', 'The report is not the one you saw', 'The verdict of “load per core” changed.', 'Read the fresh one.', { report: report(w, now, id, node) }));
+    if (w.running[id] || w.scenario === 'busy') return refuse(problem(409, 'operation-running', 'Another operation runs on this cluster', 'mira promotes demo-2 since 3 s; it is at step 2 of 5.', 'Wait for it, then try again.', { operationId: w.running[id] ?? [...w.operations.keys()][0] }));
+    if (plan(w, now, id, node).refused) return refuse(problem(409, 'refused-by-checks', 'The checks refuse this promotion', report(w, now, id, node).reason, 'See the report.'));
+    const op = begin(w, now, id, node, { reason: body.reason ?? '' });
+    advance(w, now, op);
+    run(op, 350);
+    return [202, { operationId: op.id, dryRun: false }];
+  }
+  return problem(404, 'not-found', 'Not found', '', '');
+}
+
+async function file(res, path, accept) {
+  const name = normalize(path === '/' ? '/index.html' : path);
+  try {
+    const body = await readFile(join(dist, name));
+    res.writeHead(200, { 'Content-Type': kinds[extname(name)] ?? 'application/octet-stream', ...(name === '/index.html' ? { 'Content-Security-Policy': policy } : {}) });
+    res.end(body);
+  } catch {
+    if (!accept?.includes('text/html')) return res.writeHead(404).end();
+    res.writeHead(200, { 'Content-Type': 'text/html', 'Content-Security-Policy': policy });
+    res.end(await readFile(join(dist, 'index.html')));
+  }
+}
+
+createServer((req, res) => {
+  const url = new URL(req.url, 'http://127.0.0.1');
+  let text = '';
+  req.on('data', (d) => (text += d));
+  req.on('end', () => {
+    const body = text ? JSON.parse(text) : undefined;
+    if (url.pathname === '/__mock') {
+      if (body.reset) {
+        w = world();
+        remember(w, Date.now());
+      }
+      w.scenario = body.scenario;
+      if (body.start) {
+        const op = begin(w, Date.now(), body.start.cluster, body.start.node, { reason: 'kernel update on rack a' });
+        advance(w, Date.now(), op);
+        run(op, body.start.everyMs ?? 350);
+        res.end(JSON.stringify({ operation: op.id }));
+        return;
+      }
+      if (w.scenario === 'lost') for (const s of streams) s.res.destroy();
+      res.end('{}');
+      return;
+    }
+    if (!url.pathname.startsWith('/api/v1/')) return void file(res, url.pathname, req.headers.accept);
+    const path = url.pathname.slice('/api/v1'.length);
+    if (path === '/events') {
+      if (w.scenario === 'signed-out') return void res.writeHead(401).end();
+      if (w.scenario === 'lost' || w.scenario === 'error') return void res.writeHead(503).end();
+      res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+      const stream = { res, cluster: url.searchParams.get('cluster') };
+      streams.add(stream);
+      res.on('close', () => streams.delete(stream));
+      res.write(': hello\n\n');
+      return;
+    }
+    if (w.scenario === 'lost') return void req.socket.destroy();
+    const [status, out] = answer(req.method, path, url.searchParams, body);
+    res.writeHead(status, { 'Content-Type': status >= 400 ? 'application/problem+json' : 'application/json' });
+    res.end(out === null ? '' : JSON.stringify(out));
+  });
+}).listen(Number(process.env.PORT ?? 8400), '127.0.0.1', function () {
+  console.log(`mock control plane on http://127.0.0.1:${this.address().port}`);
+});

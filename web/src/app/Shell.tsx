@@ -1,0 +1,180 @@
+import { ActionIcon, Button, Drawer, Menu, useMantineColorScheme } from '@mantine/core';
+import { useDisclosure } from '@mantine/hooks';
+import { IconChevronUp, IconDeviceDesktop, IconHierarchy3, IconLogout, IconMenu2, IconMoon, IconServer2, IconSun, IconUserCircle } from '@tabler/icons-react';
+import { Link, Navigate, Outlet, useLocation, useMatches } from '@tanstack/react-router';
+import { useEffect } from 'react';
+import { troubleFrom } from '../api/errors';
+import { useFeed, useLive } from '../api/feed';
+import { ToneIcon } from '../components/Badges';
+import { ErrorFace, Loading, Note } from '../components/Faces';
+import { Logo } from '../components/Logo';
+import { useClusters } from '../features/clusters/queries';
+import { useSession, useSetupState, useSignOut } from '../features/session/session';
+import { useNow } from '../lib/clock';
+import { age } from '../lib/format';
+import { bySeverity, verdictTone, verdictWord } from '../lib/severity';
+import classes from './Shell.module.css';
+
+/** The frame of every page for people who are signed in. */
+export function Shell() {
+  const session = useSession();
+  const setup = useSetupState(session.data === null);
+  const location = useLocation();
+
+  if (session.isPending || (session.data === null && setup.isPending)) {
+    return (
+      <div className={classes.wait}>
+        <Logo size={30} />
+        <Loading rows={3} label="Signing in" />
+      </div>
+    );
+  }
+  if (session.isError) {
+    return (
+      <div className={classes.wait}>
+        <Logo size={30} />
+        <ErrorFace trouble={troubleFrom(session.error)} onRetry={() => void session.refetch()} />
+      </div>
+    );
+  }
+  if (session.data === null) {
+    if (setup.data?.needsSetup) return <Navigate to="/setup" replace />;
+    return <Navigate to="/sign-in" search={location.href === '/' ? {} : { next: location.href }} replace />;
+  }
+  return <Frame username={session.data.username} role={session.data.role} />;
+}
+
+function Frame({ username, role }: { username: string; role: string }) {
+  const [open, menu] = useDisclosure(false);
+  const feed = useFeed();
+  const { pathname } = useLocation();
+  useEffect(() => feed.hold(), [feed]);
+  // Choosing a page closes the menu of small screens.
+  useEffect(() => menu.close(), [pathname, menu.close]);
+  return (
+    <div className={classes.frame}>
+      <a href="#content" className={classes.skip}>
+        Skip to the content
+      </a>
+      <header className={classes.bar}>
+        <ActionIcon variant="subtle" color="gray" size="lg" onClick={menu.open} aria-label="Open the menu" aria-expanded={open}>
+          <IconMenu2 size={20} />
+        </ActionIcon>
+        <Link to="/clusters" className={classes.home} aria-label="Baton: clusters">
+          <Logo size={24} />
+        </Link>
+      </header>
+      <div className={classes.side}>
+        <Link to="/clusters" className={classes.home} aria-label="Baton: clusters">
+          <Logo size={26} />
+        </Link>
+        <Navigation />
+        <Person username={username} role={role} />
+      </div>
+      <Drawer opened={open} onClose={menu.close} size={280} title={<Logo size={24} />} closeButtonProps={{ 'aria-label': 'Close the menu' }}>
+        <div className={classes.drawer}>
+          <Navigation />
+          <Person username={username} role={role} />
+        </div>
+      </Drawer>
+      <main id="content" className={classes.main} tabIndex={-1}>
+        <Lost />
+        <Outlet />
+      </main>
+    </div>
+  );
+}
+
+function Navigation() {
+  const clusters = useClusters();
+  const inCluster = useMatches({ select: (all) => all.some((m) => m.routeId.startsWith('/shell/clusters/$id')) });
+  return (
+    <nav className={classes.nav} aria-label="Main">
+      <Link to="/clusters" className={classes.item} data-on={undefined} activeOptions={{ exact: true }} activeProps={{ 'data-on': true, 'aria-current': 'page' }}>
+        <IconHierarchy3 size={18} stroke={1.7} aria-hidden /> Clusters
+      </Link>
+      {(clusters.data ?? []).length > 0 && (
+        <ul className={classes.list} data-in={inCluster || undefined}>
+          {bySeverity(clusters.data ?? []).map((c) => (
+            <li key={c.id}>
+              <Link to="/clusters/$id" params={{ id: c.id }} className={classes.item} activeProps={{ 'data-on': true }}>
+                <ToneIcon tone={verdictTone[c.verdict.level] ?? 'unknown'} size={15} />
+                <span className={classes.name}>{c.name}</span>
+                <span className="visually-hidden">{verdictWord[c.verdict.level]}</span>
+                {c.runningOperation && <span className={classes.running}>promoting</span>}
+              </Link>
+            </li>
+          ))}
+        </ul>
+      )}
+      <Link to="/hosts" className={classes.item} activeProps={{ 'data-on': true, 'aria-current': 'page' }}>
+        <IconServer2 size={18} stroke={1.7} aria-hidden /> Hosts
+      </Link>
+    </nav>
+  );
+}
+
+const schemes = [
+  { value: 'auto', label: 'As the system', icon: IconDeviceDesktop },
+  { value: 'light', label: 'Light', icon: IconSun },
+  { value: 'dark', label: 'Dark', icon: IconMoon },
+] as const;
+
+function Person({ username, role }: { username: string; role: string }) {
+  const { colorScheme, setColorScheme } = useMantineColorScheme();
+  const signOut = useSignOut();
+  return (
+    <div className={classes.foot}>
+      <LiveSign />
+      <Menu position="top-start" width={216} shadow="md">
+        <Menu.Target>
+          <Button variant="subtle" color="gray" fullWidth justify="flex-start" px={8} h={44} leftSection={<IconUserCircle size={20} stroke={1.6} />} rightSection={<IconChevronUp size={14} />} classNames={{ label: classes.personLabel }} aria-label={`${username}, ${role}: account and appearance`}>
+            <span className={classes.person}>
+              <span>{username}</span>
+              <span className="faint">{role}</span>
+            </span>
+          </Button>
+        </Menu.Target>
+        <Menu.Dropdown>
+          <Menu.Label>Appearance</Menu.Label>
+          {schemes.map((s) => (
+            <Menu.Item key={s.value} leftSection={<s.icon size={16} stroke={1.7} />} onClick={() => setColorScheme(s.value)} aria-current={colorScheme === s.value || undefined} fw={colorScheme === s.value ? 700 : 400}>
+              {s.label}
+            </Menu.Item>
+          ))}
+          <Menu.Divider />
+          <Menu.Item leftSection={<IconLogout size={16} stroke={1.7} />} onClick={() => signOut.mutate()}>
+            Sign out
+          </Menu.Item>
+        </Menu.Dropdown>
+      </Menu>
+    </div>
+  );
+}
+
+function LiveSign() {
+  const state = useLive();
+  return (
+    <p className={classes.live} data-state={state} role="status">
+      <span className={classes.pulse} aria-hidden="true" />
+      {state === 'live' ? 'Live' : state === 'connecting' ? 'Connecting…' : 'Not live: reconnecting…'}
+    </p>
+  );
+}
+
+/** Says on every page that what is shown is old, how old, and what that means for the clusters. */
+function Lost() {
+  const state = useLive();
+  const feed = useFeed();
+  const now = useNow();
+  if (state !== 'reconnecting') return null;
+  const heard = feed.getStatus().lastHeardAt;
+  const old = heard === 0 ? null : Math.max(0, now - heard);
+  return (
+    <div className={classes.lost}>
+      <Note tone="warn" title={old === null ? 'No connection to the control plane' : `No connection to the control plane for ${age(old)}`}>
+        <p>What you see is from before that. Your clusters run without the control plane; this page reconnects by itself.</p>
+      </Note>
+    </div>
+  );
+}

@@ -1,0 +1,46 @@
+import { createTheme, localStorageColorSchemeManager, type CSSVariablesResolver, type MantineColorsTuple } from '@mantine/core';
+
+/** The baton's blue, lightest first. */
+const baton: MantineColorsTuple = [
+  '#e9edff', '#cdd6ff', '#a9b8ff', '#8297ff', '#6480fb', '#4b68f5', '#3652ea', '#2340dc', '#1a31b4', '#14268c',
+];
+
+/** The same key is read by public/scheme.js before the first paint. */
+export const schemeManager = localStorageColorSchemeManager({ key: 'baton-color-scheme' });
+
+export const theme = createTheme({
+  primaryColor: 'baton',
+  primaryShade: { light: 7, dark: 6 },
+  colors: { baton },
+  fontFamily: 'var(--font)',
+  fontFamilyMonospace: 'var(--mono)',
+  headings: { fontFamily: 'var(--font)', fontWeight: '650' },
+  defaultRadius: 'md',
+  radius: { xs: '4px', sm: '6px', md: '8px', lg: '12px', xl: '20px' },
+  cursorType: 'pointer',
+  respectReducedMotion: true,
+  components: {
+    Button: { defaultProps: { size: 'sm' }, styles: { label: { fontWeight: 600 } } },
+    Tooltip: { defaultProps: { withArrow: false, openDelay: 250, multiline: true, maw: 320, color: 'var(--ink)', events: { hover: true, focus: true, touch: true } }, styles: { tooltip: { color: 'var(--surface)', fontSize: 13, lineHeight: 1.4 } } },
+    Modal: { defaultProps: { overlayProps: { backgroundOpacity: 0.45, blur: 2 }, transitionProps: { transition: 'fade', duration: 120 } } },
+    Drawer: { defaultProps: { overlayProps: { backgroundOpacity: 0.35, blur: 1 }, transitionProps: { duration: 160 } } },
+  },
+});
+
+/** Lets the component library draw with the page's own tokens (base.css). */
+export const resolver: CSSVariablesResolver = () => ({
+  variables: {
+    '--mantine-color-body': 'var(--surface)',
+    '--mantine-color-text': 'var(--ink)',
+    '--mantine-color-dimmed': 'var(--ink-2)',
+    '--mantine-color-default': 'var(--surface)',
+    '--mantine-color-default-hover': 'var(--sunken)',
+    '--mantine-color-default-border': 'var(--line-2)',
+    '--mantine-color-default-color': 'var(--ink)',
+    '--mantine-color-placeholder': 'var(--ink-3)',
+    '--mantine-color-anchor': 'var(--baton-text)',
+    '--mantine-color-error': 'var(--bad)',
+  },
+  light: {},
+  dark: {},
+});

@@ -1,0 +1,171 @@
+import { Link } from '@tanstack/react-router';
+import { IconArrowRight, IconChevronRight } from '@tabler/icons-react';
+import { troubleFrom } from '../../api/errors';
+import type { ClusterSummary } from '../../api/types';
+import { Age, Dated } from '../../components/Age';
+import { StatusBadge, ToneIcon } from '../../components/Badges';
+import { Command } from '../../components/Copy';
+import { Empty, ErrorFace, Loading } from '../../components/Faces';
+import { BatonGlyph } from '../../components/Logo';
+import { Sparkline } from '../../components/Sparkline';
+import { bytes, rate, toNumber } from '../../lib/format';
+import { bySeverity, splitVerdict, tally, verdictTone } from '../../lib/severity';
+import classes from './ClusterListPage.module.css';
+import { engineName } from './engine';
+import { useClusters } from './queries';
+
+export function ClusterListPage() {
+  const clusters = useClusters();
+  return (
+    <>
+      <title>Clusters · Baton</title>
+      <header className={classes.head}>
+        <h1>Clusters</h1>
+        {clusters.data && clusters.data.length > 0 && <Strip clusters={clusters.data} />}
+      </header>
+      {clusters.isPending ? (
+        <Loading rows={3} height={84} label="Loading the clusters" />
+      ) : clusters.data === undefined ? (
+        <ErrorFace trouble={troubleFrom(clusters.error)} onRetry={() => void clusters.refetch()} />
+      ) : clusters.data.length === 0 ? (
+        <QuickStart />
+      ) : (
+        <List clusters={bySeverity(clusters.data)} />
+      )}
+    </>
+  );
+}
+
+/** One line that answers "is anything wrong?" before the table is read. */
+function Strip({ clusters }: { clusters: ClusterSummary[] }) {
+  const t = tally(clusters);
+  return (
+    <p className={classes.strip} aria-label="Summary">
+      {t.down > 0 && <StatusBadge tone="bad">{t.down} down</StatusBadge>}
+      {t.risk > 0 && <StatusBadge tone="warn">{t.risk} at risk</StatusBadge>}
+      {t.unknown > 0 && <StatusBadge tone="unknown">{t.unknown} unknown</StatusBadge>}
+      {t.healthy > 0 && <StatusBadge tone="ok">{t.healthy === clusters.length ? `all ${clusters.length === 1 ? '' : `${clusters.length} `}healthy` : `${t.healthy} healthy`}</StatusBadge>}
+    </p>
+  );
+}
+
+function List({ clusters }: { clusters: ClusterSummary[] }) {
+  return (
+    <div className={`card ${classes.table}`} role="table" aria-label="Clusters, worst first">
+      <div className={classes.header} role="row">
+        <span role="columnheader">Cluster</span>
+        <span role="columnheader">Primary</span>
+        <span role="columnheader">Members</span>
+        <span role="columnheader">Worst lag</span>
+        <span role="columnheader">Writes per second</span>
+        <span role="columnheader">Last role change</span>
+        <span />
+      </div>
+      {clusters.map((c) => (
+        <Row key={c.id} cluster={c} />
+      ))}
+    </div>
+  );
+}
+
+function Row({ cluster: c }: { cluster: ClusterSummary }) {
+  const tone = verdictTone[c.verdict.level] ?? 'unknown';
+  const { word, rest } = splitVerdict(c.verdict.level, c.verdict.sentence);
+  return (
+    <div className={classes.row} role="row" data-tone={tone}>
+      <div className={classes.cluster} role="cell">
+        <ToneIcon tone={tone} size={20} />
+        <div>
+          <div className={classes.title}>
+            <Link to="/clusters/$id" params={{ id: c.id }} className={classes.link}>
+              {c.name}
+            </Link>
+            <span className="faint">
+              {engineName(c.engine)} {c.version}
+            </span>
+          </div>
+          <p className={classes.verdict}>
+            <strong>{word}.</strong> {rest}
+          </p>
+          {c.runningOperation && (
+            <p className={classes.operation}>
+              <BatonGlyph size={13} /> Promotion running
+            </p>
+          )}
+        </div>
+      </div>
+      <div role="cell" data-label="Primary">
+        {c.primary ? (
+          <Dated at={c.observedAt} className={classes.primary}>
+            <BatonGlyph size={15} />
+            <span>
+              {c.primary.node}
+              <span className={`faint ${classes.under}`}>{c.primary.location}</span>
+            </span>
+          </Dated>
+        ) : (
+          <StatusBadge tone="bad">No primary</StatusBadge>
+        )}
+      </div>
+      <div role="cell" data-label="Members" className="num">
+        <Dated at={c.observedAt}>
+          <span className={c.membersUp < c.membersTotal ? classes.missing : undefined}>
+            {c.membersUp} of {c.membersTotal} up
+          </span>
+        </Dated>
+      </div>
+      <div role="cell" data-label="Worst lag" className="num">
+        <Dated at={c.observedAt}>{toNumber(c.worstLagBytes) === 0 ? 'None' : bytes(c.worstLagBytes)}</Dated>
+      </div>
+      <div role="cell" data-label="Writes per second" className={classes.writes}>
+        <Dated at={c.observedAt} className="num">
+          {rate(c.writesPerSecond)}
+        </Dated>
+        <Sparkline values={c.writesHistory} label={`${c.name}, writes per second, last minute`} />
+      </div>
+      <div role="cell" data-label="Last role change">
+        {c.lastRoleChange ? (
+          <span>
+            <Age at={c.lastRoleChange.at} sentence event />
+            <span className={`faint ${classes.under}`}>{c.lastRoleChange.sentence}</span>
+          </span>
+        ) : (
+          <span className="faint">None recorded</span>
+        )}
+      </div>
+      <div role="cell" className={classes.end}>
+        <span className={classes.seen}>
+          seen <Age at={c.observedAt} sentence />
+        </span>
+        <IconChevronRight size={18} stroke={1.7} aria-hidden />
+      </div>
+    </div>
+  );
+}
+
+const steps = [
+  { command: 'baton up --demo', why: 'Starts a five-node event store, and Redis where it is installed, each under a light load.' },
+  { command: 'baton clusters', why: 'Shows them in the terminal, as this page will.' },
+  { command: 'baton promote demo demo-2 --dry-run', why: 'Prints the report and the plan of a promotion, and changes nothing.' },
+];
+
+function QuickStart() {
+  return (
+    <Empty title="No clusters yet. Three commands to the first one:">
+      <ol className={classes.steps}>
+        {steps.map((s, i) => (
+          <li key={s.command}>
+            <span className={classes.no}>{i + 1}</span>
+            <div>
+              <Command value={s.command} prompt label={`Copy: ${s.command}`} />
+              <p className="quiet">{s.why}</p>
+            </div>
+          </li>
+        ))}
+      </ol>
+      <p className="quiet">
+        They appear here by themselves as soon as an agent reports them <IconArrowRight size={14} aria-hidden style={{ verticalAlign: -2 }} /> no reload needed.
+      </p>
+    </Empty>
+  );
+}

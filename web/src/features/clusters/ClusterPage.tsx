@@ -1,0 +1,209 @@
+import { Button, Menu } from '@mantine/core';
+import { IconArrowsExchange, IconChevronDown } from '@tabler/icons-react';
+import { getRouteApi, Link, Outlet, useMatchRoute, useNavigate } from '@tanstack/react-router';
+import { lazy, Suspense, useState } from 'react';
+import { troubleFrom } from '../../api/errors';
+import { useWatch } from '../../api/feed';
+import type { ClusterDetail } from '../../api/types';
+import { Age, Dated } from '../../components/Age';
+import { isLead, RoleBadge, StatusBadge, ToneIcon } from '../../components/Badges';
+import { ErrorFace, Loading } from '../../components/Faces';
+import { BatonGlyph } from '../../components/Logo';
+import { Sparkline } from '../../components/Sparkline';
+import { bytes, rate, toNumber } from '../../lib/format';
+import { splitVerdict, verdictTone } from '../../lib/severity';
+import { OperationPanel } from '../operations/OperationPanel';
+import { mayPromote, useSession } from '../session/session';
+import { engineName, leadWord } from './engine';
+import classes from './ClusterPage.module.css';
+import { useCluster } from './queries';
+
+const PromoteDialog = lazy(() => import('../promote/PromoteDialog').then((m) => ({ default: m.PromoteDialog })));
+const NodeDrawer = lazy(() => import('../nodes/NodeDrawer').then((m) => ({ default: m.NodeDrawer })));
+
+const route = getRouteApi('/shell/clusters/$id');
+
+export function ClusterPage() {
+  const { id } = route.useParams();
+  const search = route.useSearch();
+  const navigate = useNavigate();
+  const match = useMatchRoute();
+  useWatch(id);
+  const cluster = useCluster(id);
+
+  // The operation on top of the page: the one in the URL, else the one that
+  // was seen running. It stays after it ended, so that the result is read.
+  const running = cluster.data?.runningOperation ?? null;
+  const [followed, setFollowed] = useState<{ cluster: string; op: string } | null>(null);
+  if (running !== null && (followed?.op !== running || followed.cluster !== id)) setFollowed({ cluster: id, op: running });
+  const op = search.op ?? (followed?.cluster === id ? followed.op : null);
+  const onOperationPage = !!match({ to: '/clusters/$id/operations/$op', params: { id } });
+
+  if (cluster.isPending) return <Loading rows={3} height={120} label="Loading the cluster" />;
+  if (cluster.data === undefined) {
+    return <ErrorFace trouble={troubleFrom(cluster.error)} onRetry={() => void cluster.refetch()} />;
+  }
+  const c = cluster.data;
+  const patch = (change: Record<string, string | undefined>) =>
+    void navigate({ to: '.', search: (old) => ({ ...old, ...change }), replace: true, resetScroll: false });
+  return (
+    <>
+      <title>{`${c.name} · Baton`}</title>
+      <nav className={classes.crumbs} aria-label="Breadcrumb">
+        <Link to="/clusters">Clusters</Link> <span aria-hidden="true">/</span> <span>{c.name}</span>
+      </nav>
+      {op !== null && !onOperationPage ? (
+        <OperationPanel
+          id={op}
+          cluster={c.id}
+          onClose={() => {
+            setFollowed(null);
+            patch({ op: undefined });
+          }}
+          onSwitchBack={(node) => patch({ promote: node, undo: op })}
+        />
+      ) : (
+        !onOperationPage && <Head cluster={c} onPromote={(node) => patch({ promote: node })} />
+      )}
+      <nav className={classes.tabs} aria-label={`${c.name}: views`}>
+        <Tab to="/clusters/$id" id={id} exact>
+          Overview
+        </Tab>
+        <Tab to="/clusters/$id/nodes" id={id}>
+          Nodes <span className={classes.n}>{c.nodes?.length ?? 0}</span>
+        </Tab>
+        <Tab to="/clusters/$id/audit" id={id}>
+          Audit
+        </Tab>
+      </nav>
+      <Outlet />
+      <Suspense fallback={null}>
+        {search.node && <NodeDrawer cluster={c} name={search.node} onClose={() => patch({ node: undefined })} onPromote={(node) => patch({ node: undefined, promote: node })} />}
+        {search.promote && (
+          <PromoteDialog
+            cluster={c}
+            node={search.promote}
+            undoOf={search.undo ?? null}
+            onClose={() => patch({ promote: undefined, undo: undefined })}
+            onStarted={(started) => patch({ promote: undefined, undo: undefined, op: started })}
+          />
+        )}
+      </Suspense>
+    </>
+  );
+}
+
+function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/audit'; id: string; exact?: boolean; children: React.ReactNode }) {
+  return (
+    <Link
+      to={to}
+      params={{ id }}
+      search={(old: Record<string, unknown>) => (old.op ? { op: String(old.op) } : {})}
+      className={classes.tab}
+      activeOptions={{ exact, includeSearch: false }}
+      activeProps={{ 'data-on': true, 'aria-current': 'page' }}
+      resetScroll={false}
+    >
+      {children}
+    </Link>
+  );
+}
+
+function Head({ cluster: c, onPromote }: { cluster: ClusterDetail; onPromote: (node: string) => void }) {
+  const tone = verdictTone[c.verdict.level] ?? 'unknown';
+  const { word, rest } = splitVerdict(c.verdict.level, c.verdict.sentence);
+  return (
+    <header className={classes.head}>
+      <div className={classes.verdict} data-tone={tone}>
+        <ToneIcon tone={tone} size={30} />
+        <div>
+          <h1 data-testid="verdict">
+            <span className={classes.word}>{word}.</span> {rest}
+          </h1>
+          <p className="quiet">
+            {c.name}, {engineName(c.engine)} {c.version}
+            {c.durability ? `. ${c.durability}` : ''}
+          </p>
+        </div>
+        <PromoteMenu cluster={c} onPromote={onPromote} />
+      </div>
+      <dl className={classes.facts}>
+        <div>
+          <dt>{leadWord(c.engine) === 'leader' ? 'Leader' : 'Primary'}</dt>
+          <dd data-testid="primary">
+            {c.primary ? (
+              <Dated at={c.observedAt} className={classes.primary}>
+                <BatonGlyph size={16} />
+                {c.primary.node}
+                {c.primary.location && <span className={classes.location}>{c.primary.location}</span>}
+              </Dated>
+            ) : (
+              <StatusBadge tone="bad">None</StatusBadge>
+            )}
+          </dd>
+        </div>
+        <div>
+          <dt>Members up</dt>
+          <dd className="num">
+            <Dated at={c.observedAt}>
+              {c.membersUp} of {c.membersTotal}
+            </Dated>
+          </dd>
+        </div>
+        <div>
+          <dt>Worst lag</dt>
+          <dd className="num">
+            <Dated at={c.observedAt}>{toNumber(c.worstLagBytes) === 0 ? 'None' : bytes(c.worstLagBytes)}</Dated>
+          </dd>
+        </div>
+        <div>
+          <dt>Writes per second</dt>
+          <dd className={`num ${classes.writes}`}>
+            <Dated at={c.observedAt}>{rate(c.writesPerSecond)}</Dated>
+            <Sparkline values={c.writesHistory} width={120} height={26} label="Writes per second, last minute" />
+          </dd>
+        </div>
+        <div>
+          <dt>Last role change</dt>
+          <dd>{c.lastRoleChange ? <Age at={c.lastRoleChange.at} sentence event /> : <span className="faint">None recorded</span>}</dd>
+        </div>
+        <div>
+          <dt>Observed</dt>
+          <dd>
+            <Age at={c.observedAt} sentence />
+          </dd>
+        </div>
+      </dl>
+    </header>
+  );
+}
+
+function PromoteMenu({ cluster: c, onPromote }: { cluster: ClusterDetail; onPromote: (node: string) => void }) {
+  const session = useSession();
+  const nodes = c.nodes.filter((n) => !isLead(n.role));
+  if (nodes.length === 0) return null;
+  return (
+    <Menu position="bottom-end" width={340} shadow="md">
+      <Menu.Target>
+        <Button className={classes.promote} size="md" leftSection={<IconArrowsExchange size={18} />} rightSection={<IconChevronDown size={16} />} disabled={!mayPromote(session.data?.role)}>
+          Promote
+        </Button>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label>Which node shall be the {leadWord(c.engine)}?</Menu.Label>
+        {nodes.map((n) => (
+          <Menu.Item key={n.name} onClick={() => onPromote(n.name)}>
+            <span className={classes.choice}>
+              <strong>{n.name}</strong>
+              <RoleBadge role={n.role} />
+            </span>
+            <span className={classes.reason} data-tone={n.promotable.ok ? 'ok' : 'warn'}>
+              <ToneIcon tone={n.promotable.ok ? 'ok' : 'warn'} size={14} />
+              {n.promotable.ok ? 'Promotable' : n.promotable.reason}
+            </span>
+          </Menu.Item>
+        ))}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}

@@ -1,0 +1,157 @@
+import { Button, CloseButton } from '@mantine/core';
+import { IconArrowBackUp, IconArrowRight, IconLoader2 } from '@tabler/icons-react';
+import { troubleFrom } from '../../api/errors';
+import { isOver } from '../../api/merge';
+import type { Operation } from '../../api/types';
+import { Age } from '../../components/Age';
+import { RoleBadge, ToneIcon } from '../../components/Badges';
+import { Command } from '../../components/Copy';
+import { ErrorFace, Loading } from '../../components/Faces';
+import { useNow } from '../../lib/clock';
+import { ageMs, dateTime, group, milliseconds, toNumber } from '../../lib/format';
+import { mayPromote, useSession } from '../session/session';
+import classes from './OperationPanel.module.css';
+import { roleChanges, side, stateTone, stateWord } from './operation';
+import { useOperation } from './queries';
+import { StallCounter } from './StallCounter';
+import { Steps } from './Steps';
+import stepClasses from './Steps.module.css';
+
+interface PanelProps {
+  id: string;
+  cluster: string;
+  onClose?: () => void;
+  onSwitchBack: (node: string) => void;
+}
+
+/** One operation: while it runs its steps and the stall, afterwards its result, the proof and the way back. */
+export function OperationPanel({ id, onClose, onSwitchBack }: PanelProps) {
+  const operation = useOperation(id);
+  if (operation.isPending) return <Loading rows={1} height={240} label="Loading the operation" />;
+  if (operation.data === undefined) return <ErrorFace trouble={troubleFrom(operation.error)} onRetry={() => void operation.refetch()} />;
+  const op = operation.data;
+  const over = isOver(op.state);
+  return (
+    <section className={`card ${classes.panel}`} data-tone={over ? stateTone[op.state] : 'baton'} aria-label={headline(op)} data-testid="operation" data-state={op.state}>
+      <div className={classes.summary}>
+        <div className={classes.headline}>
+          {over ? <ToneIcon tone={stateTone[op.state]} size={28} /> : <IconLoader2 size={28} className={stepClasses.spin} color="var(--baton-text)" aria-hidden />}
+          <div>
+            <h1 aria-live="polite">{headline(op)}</h1>
+            <p className="quiet">{over && op.outcome ? op.outcome : side(op).sentence}</p>
+          </div>
+          {onClose && over && <CloseButton onClick={onClose} aria-label="Close the result" />}
+        </div>
+        <div className={classes.stats}>
+          <StallCounter op={op} />
+          <Loss op={op} />
+        </div>
+        {over && <Roles op={op} />}
+        {over && <After op={op} onSwitchBack={onSwitchBack} />}
+        <p className={classes.meta}>
+          {stateWord[op.state]} · asked for by <strong>{op.requester}</strong> ({op.source}) <Age at={op.startedAt} sentence event />
+          {op.reason && <> · “{op.reason}”</>}
+        </p>
+        <Command value={`baton op watch ${op.id}`} prompt label="Copy the command that follows this operation" />
+      </div>
+      <div className={classes.steps}>
+        <h2 className="section-title">
+          Steps
+          {op.endedAt && <span className={`num ${classes.took}`}>{milliseconds(ageMs(op.startedAt, Date.parse(op.endedAt)))} in all</span>}
+        </h2>
+        <Steps steps={op.steps} past={op.pastPointOfNoReturn || op.state === 'done'} />
+      </div>
+    </section>
+  );
+}
+
+function headline(op: Operation): string {
+  const verb = op.kind === 'switch-back' ? 'Switching back to' : 'Promoting';
+  switch (op.state) {
+    case 'done':
+      return op.kind === 'switch-back' ? `Switched back to ${op.node}` : `${op.node} leads now`;
+    case 'rolled-back':
+      return `Rolled back: ${op.from || 'the old primary'} still leads`;
+    case 'refused':
+      return `Refused: ${op.node} was not promoted`;
+    case 'needs-human':
+      return `Promotion of ${op.node} needs a human`;
+    default:
+      return `${verb} ${op.node}`;
+  }
+}
+
+function Loss({ op }: { op: Operation }) {
+  const over = isOver(op.state);
+  if (!op.proof) {
+    return (
+      <div className={classes.stat}>
+        <span className={classes.statLabel}>Acknowledged writes lost</span>
+        <span className={classes.statValue}>{over ? 'Not measured' : '…'}</span>
+        <span className={classes.statNote}>{over ? 'no probe result was recorded' : 'known once the probe’s writes are read back'}</span>
+      </div>
+    );
+  }
+  const lost = toNumber(op.proof.lost) ?? 0;
+  return (
+    <div className={classes.stat} data-phase={lost > 0 ? 'lost' : 'after'}>
+      <span className={classes.statLabel}>Acknowledged writes lost</span>
+      <span className={`num ${classes.statValue}`}>{group(op.proof.lost)}</span>
+      <span className={classes.statNote}>
+        {op.proof.sentence || `${group(op.proof.acked)} acknowledged, ${group(op.proof.readBack)} read back`}
+      </span>
+    </div>
+  );
+}
+
+function Roles({ op }: { op: Operation }) {
+  const changes = roleChanges(op);
+  if (changes.length === 0) return null;
+  return (
+    <table className={classes.roles}>
+      <caption className="visually-hidden">Roles before and after</caption>
+      <thead>
+        <tr>
+          <th scope="col">Node</th>
+          <th scope="col">Before</th>
+          <th aria-hidden="true" />
+          <th scope="col">After</th>
+        </tr>
+      </thead>
+      <tbody>
+        {changes.map((r) => (
+          <tr key={r.node} data-changed={r.changed || undefined}>
+            <th scope="row">{r.node}</th>
+            <td>
+              <RoleBadge role={r.before} />
+            </td>
+            <td className="faint">{r.changed ? <IconArrowRight size={15} aria-label="became" /> : <span aria-label="stayed">=</span>}</td>
+            <td>
+              <RoleBadge role={r.after} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function After({ op, onSwitchBack }: { op: Operation; onSwitchBack: (node: string) => void }) {
+  const session = useSession();
+  const now = useNow();
+  if (!op.undo) return null;
+  const left = op.undo.until ? Date.parse(op.undo.until) - now : null;
+  const open = op.undo.available && (left === null || left > 0);
+  return (
+    <div className={classes.after}>
+      <Button variant="default" leftSection={<IconArrowBackUp size={16} />} disabled={!open || !mayPromote(session.data?.role)} onClick={() => onSwitchBack(op.undo?.node || op.from)}>
+        Switch back
+      </Button>
+      <span className="quiet">
+        {open
+          ? `${op.undo.node || op.from} leads again, with the same checks and no loss.${op.undo.until ? ` Offered until ${dateTime(op.undo.until).slice(11, 16)}.` : ''}`
+          : op.undo.why || 'No longer offered.'}
+      </span>
+    </div>
+  );
+}

@@ -1,0 +1,316 @@
+import { Button, Modal, Textarea, TextInput } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
+import { IconFlask, IconRefresh } from '@tabler/icons-react';
+import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { troubleFrom, type Trouble } from '../../api/errors';
+import type { ClusterDetail, Plan, Report } from '../../api/types';
+import { Age } from '../../components/Age';
+import { Command } from '../../components/Copy';
+import { ErrorFace, Loading, Note } from '../../components/Faces';
+import { BatonGlyph } from '../../components/Logo';
+import { useNow } from '../../lib/clock';
+import { ageMs, count, milliseconds, toNumber } from '../../lib/format';
+import { leadWord } from '../clusters/engine';
+import { changedChecks, tallyChecks } from '../report/report';
+import { ReportList } from '../report/ReportList';
+import { mayPromote, useSession } from '../session/session';
+import { PlanSteps } from './PlanSteps';
+import { cliLine, whyNotYet } from './promote';
+import classes from './PromoteDialog.module.css';
+import { usePlan, usePromotion } from './queries';
+
+interface DialogProps {
+  cluster: ClusterDetail;
+  node: string;
+  /** The operation that this promotion takes back, if any. */
+  undoOf: string | null;
+  onClose: () => void;
+  onStarted: (operation: string) => void;
+}
+
+/** Report, plan, consequence, reason, typed name: in this order, then Promote or a dry run. */
+export function PromoteDialog({ cluster, node, undoOf, onClose, onStarted }: DialogProps) {
+  const small = useMediaQuery('(max-width: 700px)');
+  return (
+    <Modal
+      opened
+      onClose={onClose}
+      size={1120}
+      fullScreen={small}
+      radius={small ? 0 : 14}
+      padding={0}
+      title={
+        <span className={classes.title}>
+          <BatonGlyph size={22} />
+          {undoOf ? `Switch back to ${node}` : `Promote ${node}`}
+          <span className={classes.of}>in {cluster.name}</span>
+        </span>
+      }
+      closeButtonProps={{ 'aria-label': 'Close without promoting' }}
+      classNames={{ header: classes.header, body: classes.modalBody }}
+    >
+      <Content cluster={cluster} node={node} undoOf={undoOf} onStarted={onStarted} />
+    </Modal>
+  );
+}
+
+function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClose'>) {
+  const session = useSession();
+  const promotion = usePromotion(cluster.id, undoOf);
+  const plan = usePlan(cluster.id, node, promotion.isPending);
+  const now = useNow();
+  const [typedName, setTypedName] = useState('');
+  const [reason, setReason] = useState('');
+  const [trouble, setTrouble] = useState<Trouble | null>(null);
+  const [rehearsal, setRehearsal] = useState<Plan | null>(null);
+  const changed = useChanged(plan.data?.report ?? null);
+
+  if (plan.isPending) {
+    return (
+      <div className={classes.pad}>
+        <Loading rows={6} height={44} label={`Checking whether ${node} can be promoted`} />
+      </div>
+    );
+  }
+  if (plan.data === undefined) {
+    return (
+      <div className={classes.pad}>
+        <ErrorFace trouble={troubleFrom(plan.error)} onRetry={() => void plan.refetch()} />
+      </div>
+    );
+  }
+  const p = plan.data;
+  const allowed = mayPromote(session.data?.role);
+  const blocked = whyNotYet({ plan: p, typedName, busy: promotion.isPending, reportAgeMs: ageMs(p.report.at, now), allowed });
+
+  const send = (dryRun: boolean) => {
+    setTrouble(null);
+    setRehearsal(null);
+    promotion.mutate(
+      {
+        node: p.node,
+        typedName: dryRun ? p.node : typedName,
+        reportHash: p.report.hash,
+        generation: p.generation,
+        ...(reason.trim() === '' ? {} : { reason: reason.trim() }),
+        ...(dryRun ? { dryRun: true } : {}),
+      },
+      {
+        onSuccess: (answer) => {
+          if (dryRun) setRehearsal(answer.plan ?? p);
+          else if (answer.operationId) onStarted(answer.operationId);
+        },
+        onError: (error) => {
+          const t = troubleFrom(error);
+          setTrouble(t);
+          // A refusal that is about what was seen: show what is true now.
+          if (t.status === 409) void plan.refetch();
+        },
+      },
+    );
+  };
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (blocked === null) send(false);
+  };
+  const from = cluster.primary?.node;
+  const t = tallyChecks(p.report.checks);
+  return (
+    <form className={classes.grid} onSubmit={submit} data-testid="promote-dialog">
+      <div className={classes.read}>
+        <Section
+          no={1}
+          title="Report"
+          aside={
+            <>
+              {[t.refuse && `${t.refuse} refuse${t.refuse === 1 ? 's' : ''}`, t.unknown && `${t.unknown} unknown`, t.warn && count(t.warn, 'warning'), `${t.pass} pass`].filter(Boolean).join(', ')}
+              {' · checked '}
+              <Age at={p.report.at} sentence event />
+              <Button variant="subtle" size="compact-xs" leftSection={<IconRefresh size={13} />} loading={plan.isFetching} onClick={() => void plan.refetch()}>
+                Check again
+              </Button>
+            </>
+          }
+        >
+          <div className={`card ${classes.flat}`}>
+            <ReportList checks={p.report.checks} changed={changed} />
+          </div>
+        </Section>
+        {p.steps.length > 0 && (
+          <Section no={2} title="Plan" aside={p.refused ? 'what would run once the checks pass' : 'exactly what will run'}>
+            <PlanSteps steps={p.steps} />
+          </Section>
+        )}
+      </div>
+      <div className={classes.decide}>
+        {p.refused ? (
+          <Refused plan={p} />
+        ) : (
+          <>
+            <Section no={3} title="What to expect">
+              <Expect plan={p} node={node} from={from} lead={leadWord(cluster.engine)} />
+            </Section>
+            <Section no={4} title="Reason" aside="optional, kept in the audit">
+              <Textarea aria-label="Reason" placeholder="Kernel update on the present primary’s host" autosize minRows={1} maxRows={4} maxLength={500} value={reason} onChange={(e) => setReason(e.currentTarget.value)} />
+            </Section>
+            <Section no={5} title="Confirm">
+              <TextInput
+                label={
+                  <>
+                    Type <code className={classes.toType}>{node}</code> to confirm
+                  </>
+                }
+                name="typed-name"
+                data-testid="typed-name"
+                autoComplete="off"
+                autoCorrect="off"
+                autoCapitalize="off"
+                spellCheck={false}
+                disabled={!allowed}
+                value={typedName}
+                error={trouble?.code === 'typed-name-mismatch' ? trouble.detail || trouble.title : typedName !== '' && !node.startsWith(typedName) ? `That is not ${node}.` : null}
+                onChange={(e) => {
+                  setTypedName(e.currentTarget.value);
+                  if (trouble?.code === 'typed-name-mismatch') setTrouble(null);
+                }}
+              />
+            </Section>
+          </>
+        )}
+        {trouble && trouble.code !== 'typed-name-mismatch' && <Refusal trouble={trouble} onShow={onStarted} />}
+        {rehearsal && (
+          <Note tone={rehearsal.refused ? 'bad' : 'ok'} title={rehearsal.refused ? 'Dry run: it would be refused' : 'Dry run passed. Nothing was changed.'}>
+            <p>{rehearsal.refused ? 'The report says why.' : `${count(rehearsal.steps.length, 'step')} would run. Each step is checked again when it counts, and rolled back if it fails.`}</p>
+          </Note>
+        )}
+        {!p.refused && (
+          <div className={classes.buttons}>
+            <Button type="submit" size="md" disabled={blocked !== null} loading={promotion.isPending && !promotion.variables?.dryRun} data-testid="promote">
+              {undoOf ? 'Switch back' : 'Promote'} {node}
+            </Button>
+            <Button variant="default" size="md" leftSection={<IconFlask size={17} />} onClick={() => send(true)} disabled={!allowed || promotion.isPending} loading={promotion.isPending && !!promotion.variables?.dryRun} data-testid="dry-run">
+              Dry run
+            </Button>
+            <p className={classes.blocked} aria-live="polite">
+              {blocked ?? ' '}
+            </p>
+          </div>
+        )}
+        <div className={classes.cli}>
+          <span className="faint">The same from the command line</span>
+          <Command value={cliLine(p, cluster.id, reason, undoOf)} prompt label="Copy as command line" />
+        </div>
+      </div>
+    </form>
+  );
+}
+
+function Section({ no, title, aside, children }: { no: number; title: string; aside?: ReactNode; children: ReactNode }) {
+  const id = useId();
+  return (
+    <section className={classes.section} aria-labelledby={id}>
+      <div className={classes.sectionHead}>
+        <span className={classes.no} aria-hidden="true">
+          {no}
+        </span>
+        <h2 id={id} className="section-title">
+          {title}
+        </h2>
+        {aside && <span className={classes.aside}>{aside}</span>}
+      </div>
+      {children}
+    </section>
+  );
+}
+
+function Expect({ plan: p, node, from, lead }: { plan: Plan; node: string; from: string | undefined; lead: string }) {
+  const stall = toNumber(p.expectedStallMs);
+  const catchUp = toNumber(p.catchUpMs) ?? 0;
+  return (
+    <div className={classes.expect}>
+      <p>
+        {from && from !== node ? (
+          <>
+            <strong>{node}</strong> becomes the {lead}; <strong>{from}</strong> steps down and follows it.
+          </>
+        ) : (
+          <>
+            <strong>{node}</strong> becomes the {lead}.
+          </>
+        )}
+        {catchUp > 0 && ` It catches up first, for about ${milliseconds(catchUp)}; writes go on meanwhile.`}
+      </p>
+      <dl>
+        <div>
+          <dt>Writes pause for about</dt>
+          <dd className="num">{stall === null ? 'unknown' : milliseconds(stall)}</dd>
+          {toNumber(p.stallBudgetMs) !== null && <dd className={classes.small}>At most {milliseconds(p.stallBudgetMs)}: after that it rolls back by itself.</dd>}
+        </div>
+        <div>
+          <dt>May lose</dt>
+          <dd className={classes.loss}>{p.possibleLoss || 'Unknown'}</dd>
+        </div>
+      </dl>
+    </div>
+  );
+}
+
+function Refused({ plan: p }: { plan: Plan }) {
+  const refusals = p.refusals;
+  return (
+    <div className={classes.refused} data-testid="refused">
+      <Note tone="bad" title={`${p.node} cannot be promoted now`}>
+        <p>{p.report.reason || 'Its checks refuse. Nothing was changed.'}</p>
+      </Note>
+      {refusals.length > 0 && (
+        <ol className={classes.repairs}>
+          {refusals.map((r) => (
+            <li key={r.code}>
+              <strong>{r.title}</strong>
+              {r.detail && <p className="quiet">{r.detail}</p>}
+              {r.fix && (
+                <p>
+                  <strong>Repair:</strong> {r.fix}
+                </p>
+              )}
+            </li>
+          ))}
+        </ol>
+      )}
+      <p className="quiet">The report is measured again every ten seconds; this page changes by itself once the checks pass.</p>
+    </div>
+  );
+}
+
+function Refusal({ trouble: t, onShow }: { trouble: Trouble; onShow: (operation: string) => void }) {
+  if (t.code === 'stale-report') {
+    return (
+      <Note tone="warn" title="The report changed while you read it">
+        <p>The fresh one is shown; changed checks are marked. Nothing was changed. Look again, then promote.</p>
+      </Note>
+    );
+  }
+  return (
+    <Note tone="bad" title={t.title}>
+      {t.detail && <p>{t.detail}</p>}
+      {t.fix && <p>{t.fix}</p>}
+      {t.operationId && (
+        <Button variant="default" size="xs" mt={8} onClick={() => onShow(t.operationId!)}>
+          Show the running operation
+        </Button>
+      )}
+    </Note>
+  );
+}
+
+/** Which checks changed at the last refresh; the mark stays until the next change. */
+function useChanged(report: Report | null): ReadonlySet<string> {
+  const before = useRef<Report | null>(null);
+  const [changed, setChanged] = useState<ReadonlySet<string>>(new Set());
+  useEffect(() => {
+    const now = changedChecks(before.current, report);
+    before.current = report;
+    if (now.size > 0) setChanged(now);
+  }, [report]);
+  return changed;
+}
