@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"baton/control/agent/fence"
 	"baton/control/engine"
 )
 
@@ -114,15 +115,4 @@ type InstanceReport struct {
 }
 
 // Fence is the highest (generation, term) an agent accepted for a cluster.
-type Fence struct {
-	Generation uint64 `json:"generation,string"`
-	Term       uint64 `json:"term,string"`
-}
-
-// Less orders fences: generation first, then term.
-func (f Fence) Less(o Fence) bool {
-	if f.Generation != o.Generation {
-		return f.Generation < o.Generation
-	}
-	return f.Term < o.Term
-}
+type Fence = fence.Pair

@@ -142,10 +142,13 @@ func kill(cmd *exec.Cmd) {
 }
 
 // Client is a new client of the server, closed with the test.
-func (s *Server) Client() *goredis.Client {
+func (s *Server) Client() *goredis.Client { return s.ClientFor(s.t) }
+
+// ClientFor is Client for a server that something else started.
+func (s *Server) ClientFor(t testing.TB) *goredis.Client {
 	c := goredis.NewClient(&goredis.Options{Addr: s.Instance.Address(), Password: Password, Protocol: 2,
 		DisableIdentity: true, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second})
-	s.t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { c.Close() })
 	return c
 }
 

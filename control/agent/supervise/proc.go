@@ -1,0 +1,82 @@
+package supervise
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// markerName is the environment variable that marks a supervised process, so
+// that one started just before its supervisor died, and not recorded yet, is
+// found and not started twice.
+const markerName = "BATON_SUPERVISED"
+
+// startTicks is when the process started, in clock ticks since boot; it and the
+// pid together are unique for a boot. A zombie counts as gone.
+func startTicks(pid int) (uint64, bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, false
+	}
+	// The second field is the name in parentheses and may hold anything.
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return 0, false
+	}
+	fields := strings.Fields(string(b[i+1:]))
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return 0, false
+	}
+	t, err := strconv.ParseUint(fields[19], 10, 64)
+	return t, err == nil
+}
+
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func (r running) alive() bool {
+	if r.PID <= 0 || r.BootID != bootID() {
+		return false
+	}
+	t, ok := startTicks(r.PID)
+	return ok && t == r.Ticks
+}
+
+// findMarked finds live processes with our marker, by marker value.
+func findMarked() map[string]int {
+	out := map[string]int{}
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		env, err := os.ReadFile(filepath.Join(d, "environ"))
+		if err != nil {
+			continue
+		}
+		for kv := range bytes.SplitSeq(env, []byte{0}) {
+			if v, ok := bytes.CutPrefix(kv, []byte(markerName+"=")); ok {
+				pid, _ := strconv.Atoi(filepath.Base(d))
+				// Children inherit the marker; the oldest is the one started.
+				if old, seen := out[string(v)]; !seen || older(pid, old) {
+					out[string(v)] = pid
+				}
+			}
+		}
+	}
+	return out
+}
+
+func older(a, b int) bool {
+	ta, okA := startTicks(a)
+	tb, okB := startTicks(b)
+	if !okA || !okB {
+		return okA
+	}
+	return ta < tb || (ta == tb && a < b)
+}

@@ -1,0 +1,420 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"baton/control/engine"
+)
+
+const (
+	// backoffMin and backoffMax bound the wait before a restart; it doubles
+	// with each run shorter than steadyRun.
+	backoffMin = 300 * time.Millisecond
+	backoffMax = 30 * time.Second
+	// steadyRun: a run at least this long counts as healthy.
+	steadyRun = 30 * time.Second
+	// maxShortRuns in a row and the process stays down.
+	maxShortRuns = 6
+	// adoptedPoll is how often an adopted process (not our child) is looked at.
+	adoptedPoll = 100 * time.Millisecond
+	// maxLogBytes of a log file; beyond it one older copy is kept.
+	maxLogBytes = 64 << 20
+)
+
+// States of a process.
+const (
+	StateRunning    = "running"
+	StateStopped    = "stopped"    // as wanted
+	StateRestarting = "restarting" // ended, will be started again
+	StateFailed     = "failed"     // ended and stays down; Exit says why
+)
+
+// ErrUnknown: no process of that name.
+var ErrUnknown = errors.New("no such process")
+
+// Supervisor keeps the processes of one directory.
+type Supervisor struct {
+	dir string
+	log *slog.Logger
+
+	mu     sync.Mutex
+	procs  map[string]*process
+	closed bool
+}
+
+// process is one supervised process. Its loop goroutine starts it and waits.
+type process struct {
+	s    *Supervisor
+	name string
+
+	mu      sync.Mutex
+	rec     record
+	run     running
+	state   string
+	exit    string
+	adopted bool
+	shorts  int           // short runs in a row
+	count   int           // restarts
+	ended   chan struct{} // closed when the present run has ended; nil when none
+	wake    *time.Timer
+}
+
+// Open reads the directory and adopts what still runs, then starts what should
+// run and does not.
+func Open(dir string, log *slog.Logger) (*Supervisor, error) {
+	if log == nil {
+		log = slog.Default()
+	}
+	s := &Supervisor{dir: dir, log: log.With("component", "supervisor"), procs: map[string]*process{}}
+	for _, d := range []string{s.path(""), s.logDir()} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("make directory of supervised processes: %w", err)
+		}
+	}
+	names, err := filepath.Glob(s.path("*.spec.json"))
+	if err != nil {
+		return nil, err
+	}
+	sort.Strings(names)
+	marked := findMarked()
+	for _, path := range names {
+		p := &process{s: s, name: strings.TrimSuffix(filepath.Base(path), ".spec.json"), state: StateStopped}
+		if err := readJSON(path, &p.rec); err != nil {
+			return nil, err
+		}
+		if err := readJSON(s.pidFile(p.name), &p.run); err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.log.Warn("record of a running process is damaged; looking for it by its mark", "process", p.name, "err", err)
+		}
+		s.procs[p.name] = p
+		p.mu.Lock()
+		p.adopt(marked[s.marker(p.name)])
+		if p.ended == nil && !p.rec.Stopped {
+			p.start()
+		}
+		p.mu.Unlock()
+	}
+	return s, nil
+}
+
+func (s *Supervisor) path(name string) string    { return filepath.Join(s.dir, "processes", name) }
+func (s *Supervisor) pidFile(name string) string { return s.path(name + ".pid.json") }
+func (s *Supervisor) logDir() string             { return filepath.Join(s.dir, "logs") }
+func (s *Supervisor) logFile(n string) string    { return filepath.Join(s.logDir(), n+".log") }
+func (s *Supervisor) marker(name string) string {
+	abs, err := filepath.Abs(s.dir)
+	if err != nil {
+		abs = s.dir
+	}
+	return name + "@" + abs
+}
+
+// Close leaves all processes running and forgets them.
+func (s *Supervisor) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, p := range s.procs {
+		p.mu.Lock()
+		if p.wake != nil {
+			p.wake.Stop()
+		}
+		p.mu.Unlock()
+	}
+}
+
+// Start stores the spec and starts the process unless it runs. A running
+// process keeps its present arguments until it is restarted; the new spec counts then.
+func (s *Supervisor) Start(spec Spec) (pid int, already bool, err error) {
+	if err := spec.Check(); err != nil {
+		return 0, false, err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return 0, false, errors.New("the supervisor is closed")
+	}
+	p := s.procs[spec.Name]
+	if p == nil {
+		p = &process{s: s, name: spec.Name, state: StateStopped}
+		s.procs[spec.Name] = p
+	}
+	s.mu.Unlock()
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rec = record{Spec: spec}
+	if err := writeJSON(s.path(spec.Name+".spec.json"), p.rec); err != nil {
+		return 0, false, fmt.Errorf("store process %s: %w", spec.Name, err)
+	}
+	if p.ended != nil {
+		return p.run.PID, true, nil
+	}
+	p.shorts = 0
+	if err := p.start(); err != nil {
+		return 0, false, err
+	}
+	return p.run.PID, false, nil
+}
+
+// Stop ends the process and keeps it stopped, also across restarts of the
+// supervisor: first by request, after the grace time by force.
+// grace 0 means the spec's. With remove the spec is forgotten too.
+func (s *Supervisor) Stop(ctx context.Context, name string, grace time.Duration, remove bool) error {
+	s.mu.Lock()
+	p := s.procs[name]
+	s.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("stop %s: %w", name, ErrUnknown)
+	}
+	p.mu.Lock()
+	p.rec.Stopped = true
+	err := writeJSON(s.path(name+".spec.json"), p.rec)
+	if p.wake != nil {
+		p.wake.Stop()
+	}
+	ended, run := p.ended, p.run
+	if ended == nil {
+		p.state = StateStopped
+	}
+	if grace <= 0 {
+		grace = p.rec.Spec.grace()
+	}
+	p.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("store process %s: %w", name, err)
+	}
+	if ended != nil {
+		if err := endProcess(ctx, run, ended, grace); err != nil {
+			return fmt.Errorf("stop %s: %w", name, err)
+		}
+	}
+	if !remove {
+		return nil
+	}
+	s.mu.Lock()
+	delete(s.procs, name)
+	s.mu.Unlock()
+	if err := removeFile(s.pidFile(name)); err != nil {
+		return err
+	}
+	return removeFile(s.path(name + ".spec.json"))
+}
+
+func endProcess(ctx context.Context, run running, ended <-chan struct{}, grace time.Duration) error {
+	// The handle pins the process: a pid that was reused is not hit.
+	h, err := os.FindProcess(run.PID)
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	if !run.alive() {
+		<-ended
+		return nil
+	}
+	for _, step := range []struct {
+		sig  syscall.Signal
+		wait time.Duration
+	}{{syscall.SIGTERM, grace}, {syscall.SIGKILL, 5 * time.Second}} {
+		if err := h.Signal(step.sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		t := time.NewTimer(step.wait)
+		select {
+		case <-ended:
+			t.Stop()
+			return nil
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("pid %d did not end after SIGKILL", run.PID)
+}
+
+// States lists the processes, sorted by name.
+func (s *Supervisor) States() []engine.ProcessState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]engine.ProcessState, 0, len(s.procs))
+	for _, p := range s.procs {
+		p.mu.Lock()
+		st := engine.ProcessState{Name: p.name, State: p.state, Adopted: p.adopted, Restarts: p.count, Exit: p.exit, LogFile: s.logFile(p.name)}
+		if p.ended != nil {
+			st.PID, st.StartedAt = p.run.PID, p.run.StartedAt
+		}
+		p.mu.Unlock()
+		out = append(out, st)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// adopt takes over the recorded process, or the marked one, when it lives.
+// p.mu is held.
+func (p *process) adopt(marked int) {
+	if !p.run.alive() {
+		if marked == 0 {
+			return
+		}
+		ticks, ok := startTicks(marked)
+		if !ok {
+			return
+		}
+		p.run = running{PID: marked, Ticks: ticks, BootID: bootID(), StartedAt: time.Now()}
+		if err := writeJSON(p.s.pidFile(p.name), p.run); err != nil {
+			p.s.log.Warn("record of an adopted process is not stored", "process", p.name, "err", err)
+		}
+	}
+	p.adopted, p.state = true, StateRunning
+	p.ended = make(chan struct{})
+	p.s.log.Info("adopted", "process", p.name, "pid", p.run.PID)
+	go p.watch(p.run, p.ended)
+}
+
+// watch waits for the end of a process that is not our child.
+func (p *process) watch(run running, ended chan struct{}) {
+	tick := time.NewTicker(adoptedPoll)
+	defer tick.Stop()
+	for range tick.C {
+		if !run.alive() {
+			p.finished(run, ended, "ended (its exit status went to the agent before this one)")
+			return
+		}
+	}
+}
+
+// start starts the process. p.mu is held.
+func (p *process) start() error {
+	spec := p.rec.Spec
+	fail := func(err error) error {
+		p.state, p.exit = StateFailed, err.Error()
+		return fmt.Errorf("start process %s: %w", p.name, err)
+	}
+	if err := spec.prepare(); err != nil {
+		return fail(err)
+	}
+	rotate(p.s.logFile(p.name))
+	out, err := os.OpenFile(p.s.logFile(p.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	defer out.Close()
+	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = spec.Dir, out, out
+	cmd.Env = append(append([]string{}, spec.Env...), markerName+"="+p.s.marker(p.name))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fail(err)
+	}
+	ticks, _ := startTicks(cmd.Process.Pid)
+	p.run = running{PID: cmd.Process.Pid, Ticks: ticks, BootID: bootID(), StartedAt: time.Now()}
+	p.ended, p.state, p.adopted = make(chan struct{}), StateRunning, false
+	if err := writeJSON(p.s.pidFile(p.name), p.run); err != nil {
+		// It runs, and its mark will find it.
+		p.s.log.Warn("record of a running process is not stored", "process", p.name, "err", err)
+	}
+	p.s.log.Info("started", "process", p.name, "pid", p.run.PID)
+	run, ended := p.run, p.ended
+	go func() {
+		err := cmd.Wait()
+		text := "exit status 0"
+		if err != nil {
+			text = err.Error()
+		}
+		p.finished(run, ended, text)
+	}()
+	return nil
+}
+
+// finished records the end of a run and plans the next.
+func (p *process) finished(run running, ended chan struct{}, how string) {
+	p.s.mu.Lock()
+	closed := p.s.closed
+	p.s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer close(ended)
+	p.ended, p.exit = nil, how
+	p.s.log.Info("ended", "process", p.name, "pid", run.PID, "exit", how)
+	switch {
+	case closed:
+		return
+	case p.rec.Stopped || p.rec.Spec.Restart == RestartNever:
+		p.state = StateStopped
+		return
+	}
+	if time.Since(run.StartedAt) >= steadyRun {
+		p.shorts = 0
+	}
+	p.shorts++
+	if p.shorts > maxShortRuns {
+		p.state = StateFailed
+		p.exit = fmt.Sprintf("%s; it ended %d times in a row within %s and stays down, see %s", how, p.shorts, steadyRun, p.s.logFile(p.name))
+		p.s.log.Error("stays down", "process", p.name, "exit", p.exit)
+		return
+	}
+	p.state = StateRestarting
+	wait := min(backoffMin<<(p.shorts-1), backoffMax)
+	p.wake = time.AfterFunc(wait, func() {
+		p.s.mu.Lock()
+		closed := p.s.closed
+		p.s.mu.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if closed || p.rec.Stopped || p.ended != nil {
+			return
+		}
+		p.count++
+		if err := p.start(); err != nil {
+			p.s.log.Error("restart", "process", p.name, "err", err)
+		}
+	})
+}
+
+// rotate keeps one older copy of a log that grew too large. The process, if it
+// runs, appends to the emptied file.
+func rotate(path string) {
+	st, err := os.Stat(path)
+	if err != nil || st.Size() < maxLogBytes {
+		return
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer in.Close()
+	out, err := os.OpenFile(path+".1", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	defer out.Close()
+	if _, err := io.Copy(out, in); err == nil {
+		_ = os.Truncate(path, 0)
+	}
+}
+
+// RotateLogs bounds the logs of running processes; call it now and then.
+func (s *Supervisor) RotateLogs() {
+	s.mu.Lock()
+	names := make([]string, 0, len(s.procs))
+	for n := range s.procs {
+		names = append(names, n)
+	}
+	s.mu.Unlock()
+	for _, n := range names {
+		rotate(s.logFile(n))
+	}
+}
