@@ -114,7 +114,11 @@ bench: bin/baton ## Measures this server and NATS JetStream side by side: make b
 
 .PHONY: proto
 proto: ## Generates gen/ from proto/ (needs protoc)
-	@.ci/proto
+	@mkdir -p bin/tools
+	@GOBIN=$(CURDIR)/bin/tools $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+	@GOBIN=$(CURDIR)/bin/tools $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+	@GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto@v0.6.1-0.20250313105119-ba97887b0a25
+	PATH=$(CURDIR)/bin/tools:$$PATH sh proto/generate.sh
 
 .PHONY: generate
 generate: proto ## Generates everything that is generated and committed
