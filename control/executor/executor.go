@@ -1,0 +1,389 @@
+// Package executor carries operations out: it takes the cluster's lock by
+// appending the request at the revision it decided on, journals each step
+// before and after acting, orders the agents, and leads every operation to
+// done or back, also after it was killed at any point.
+//
+// One procedure is one file (redis_promotion.go, eventstore_promotion.go),
+// which opens with the list of its steps. The plan decided what happens; the
+// procedures leave nothing to choose but what to do when a step fails.
+//
+// # Before and after the point of no return
+//
+// Before it every failure takes back what was done, and so does a restart of
+// the control plane, because a write pause may have ended meanwhile. After it
+// everything goes forward; a restart continues, and re-establishes the pause
+// and the equality of positions first when the old primary still takes writes.
+//
+// One goroutine drives one operation; an Executor may be used from many.
+package executor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"baton/control/agent"
+	"baton/control/audit"
+	"baton/control/engine"
+	"baton/control/inventory"
+	"baton/control/journal"
+	"baton/control/operation"
+	"baton/control/plan"
+)
+
+// Agents carries orders to the agents; *hub.Hub is one.
+type Agents interface {
+	// Order sends one order and waits for its answer. An agent's refusal is a
+	// Result with a Code. Errors: agent.ErrNotConnected (nothing was sent),
+	// agent.ErrOutcomeUnknown.
+	Order(ctx context.Context, agentID string, o agent.Order) (agent.Result, error)
+	// Locate finds the agent beside a node.
+	Locate(cluster, node string) (agentID string, ok bool)
+}
+
+// Facts gathers what decisions depend on.
+type Facts interface {
+	// Facts returns the facts of a cluster; ok is false for an unknown one.
+	Facts(cluster string) (f plan.Facts, ok bool)
+	// Fresh waits until every node that is reported on was reported after a
+	// moment, at most until ctx ends, and returns what is then known.
+	Fresh(ctx context.Context, cluster string, after time.Time) plan.Facts
+}
+
+// Options of an Executor. All but Patience and Backoff are required.
+type Options struct {
+	Journal   journal.Journal
+	Inventory *inventory.Inventory
+	Agents    Agents
+	Facts     Facts
+	Audit     *audit.Log
+	// Term is this control plane's consensus term: higher after each restart
+	// or change of leader.
+	Term uint64
+	Log  *slog.Logger
+	Now  func() time.Time
+	// Patience is how long a step after the point of no return is tried before
+	// a human is asked; DefaultPatience when 0.
+	Patience time.Duration
+	// Backoff is the first wait between two tries; DefaultBackoff when 0.
+	Backoff time.Duration
+}
+
+// Defaults of Options.
+const (
+	DefaultPatience = 2 * time.Minute
+	DefaultBackoff  = 20 * time.Millisecond
+)
+
+// Executor runs operations.
+type Executor struct {
+	Options
+	mu      sync.Mutex
+	ctx     context.Context
+	wg      sync.WaitGroup
+	driving map[string]bool // operations with a goroutine
+}
+
+// New returns an executor; Start makes it resume what is unfinished.
+func New(o Options) *Executor {
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
+	if o.Backoff == 0 {
+		o.Backoff = DefaultBackoff
+	}
+	return &Executor{Options: o, driving: map[string]bool{}}
+}
+
+// Start resumes every unfinished operation and closes the audit of finished
+// ones. The inventory must be ready. Operations run until ctx ends.
+func (e *Executor) Start(ctx context.Context) {
+	e.mu.Lock()
+	e.ctx = ctx
+	e.mu.Unlock()
+	ended := e.Inventory.Unaudited() // before anything can end anew
+	for _, o := range e.Inventory.Unfinished() {
+		e.Log.Info("operation is resumed", "operation", o.Operation, "cluster", o.Plan.Cluster, "past", o.Past)
+		e.drive(o, true)
+	}
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		e.closeAudits(ctx, ended)
+	}()
+}
+
+// Wait returns when no operation is being driven any more: after ctx of Start
+// ended, or when all are final.
+func (e *Executor) Wait() { e.wg.Wait() }
+
+// Request asks for a promotion.
+type Request struct {
+	Cluster    string
+	Node       string
+	TypedName  string
+	ReportHash string
+	Generation uint64
+	Reason     string
+	Overrides  []string
+	Who        audit.Who
+	// UndoOf is the operation that is switched back.
+	UndoOf string
+}
+
+// Refusals of a Request. Nothing was changed.
+var (
+	// ErrUnknownCluster: there is no such cluster.
+	ErrUnknownCluster = errors.New("there is no such cluster")
+	// ErrTypedName: the typed name is not the node's.
+	ErrTypedName = errors.New("the typed name is not the node's name")
+	// ErrUndo: the operation cannot be switched back.
+	ErrUndo = errors.New("the operation cannot be switched back")
+)
+
+// UnknownNodeError says that the cluster has no such node.
+type UnknownNodeError struct {
+	Cluster, Node string
+	// Other is another cluster that has a node of the name, "" when none.
+	Other string
+}
+
+func (e *UnknownNodeError) Error() string {
+	s := fmt.Sprintf("cluster %s has no node %q", e.Cluster, e.Node)
+	if e.Other != "" {
+		s += "; it is a node of cluster " + e.Other
+	}
+	return s
+}
+
+// RunningError says that another operation holds the cluster.
+type RunningError struct {
+	Operation string
+	What      string // a sentence: what it does, who began it, which step
+}
+
+func (e *RunningError) Error() string { return e.What }
+
+// StaleError says that what the person saw is no longer so.
+type StaleError struct {
+	Why   string
+	Fresh plan.Report
+}
+
+func (e *StaleError) Error() string { return e.Why }
+
+// RefusedError says that the plan has refusals.
+type RefusedError struct{ Plan plan.Plan }
+
+func (e *RefusedError) Error() string {
+	return "refused by checks: " + e.Plan.Refusals[0].Title
+}
+
+// Plan returns the plan of a promotion, the very one Promote would run.
+func (e *Executor) Plan(cluster, node string, overrides ...string) (plan.Plan, error) {
+	f, err := e.facts(cluster, node)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return plan.Promote(&f, node, overrides...), nil
+}
+
+func (e *Executor) facts(cluster, node string) (plan.Facts, error) {
+	f, ok := e.Facts.Facts(cluster)
+	if !ok {
+		return f, ErrUnknownCluster
+	}
+	if f.Node(node) != nil {
+		return f, nil
+	}
+	unknown := &UnknownNodeError{Cluster: cluster, Node: node}
+	for _, c := range e.Inventory.Clusters() {
+		for _, m := range c.Members {
+			if m.Name == node && c.ID != cluster {
+				unknown.Other = c.ID
+			}
+		}
+	}
+	return f, unknown
+}
+
+// conflicts bounds how often a request is decided again because the cluster's
+// stream moved between the decision and the append.
+const conflicts = 4
+
+// Promote checks the request against the present facts, takes the cluster's
+// lock and begins. It returns the operation's id as soon as the request is
+// durable. Errors are the refusals above, or of the journal.
+func (e *Executor) Promote(ctx context.Context, r Request) (string, error) {
+	for range conflicts {
+		c, ok := e.Inventory.Cluster(r.Cluster)
+		if !ok {
+			return "", ErrUnknownCluster
+		}
+		f, err := e.facts(r.Cluster, r.Node)
+		if err != nil {
+			return "", err
+		}
+		if c.Running != "" {
+			return "", e.running(c.Running)
+		}
+		p, err := decide(&f, r)
+		if err != nil {
+			return "", err
+		}
+		req := operation.Requested{Operation: newID(), Kind: operation.Promotion, UndoOf: r.UndoOf,
+			Requester: r.Who.Name, Role: r.Who.Role, Source: r.Who.Source, IP: r.Who.IP, Reason: r.Reason,
+			Overrides: r.Overrides, Plan: p, RolesBefore: Roles(&f), Rejected: rejected(&f, r.Node), At: e.Now()}
+		if r.UndoOf != "" {
+			req.Kind = operation.SwitchBack
+		}
+		ev, err := encode(req)
+		if err != nil {
+			return "", err
+		}
+		rev, err := e.Journal.Append(ctx, inventory.Stream(r.Cluster), c.Revision, ev)
+		var conflict *journal.ConflictError
+		if errors.As(err, &conflict) {
+			if err := e.Inventory.Wait(ctx, inventory.Stream(r.Cluster), conflict.Actual); err != nil {
+				return "", err
+			}
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("journal the request: %w", err)
+		}
+		if err := e.Inventory.Wait(ctx, inventory.Stream(r.Cluster), rev); err != nil {
+			return "", err
+		}
+		o, _ := e.Inventory.Operation(req.Operation)
+		e.drive(o, false)
+		return req.Operation, nil
+	}
+	return "", fmt.Errorf("the stream of cluster %s keeps moving; try again", r.Cluster)
+}
+
+// decide compares what the person saw and typed with what is so now.
+func decide(f *plan.Facts, r Request) (plan.Plan, error) {
+	if r.TypedName != r.Node {
+		return plan.Plan{}, ErrTypedName
+	}
+	p := plan.Promote(f, r.Node, r.Overrides...)
+	switch {
+	case r.Generation != f.Generation:
+		return p, &StaleError{fmt.Sprintf("the cluster is at generation %d, you saw %d", f.Generation, r.Generation), p.Report}
+	case r.ReportHash != p.Report.Hash:
+		return p, &StaleError{"a verdict of the report changed since you saw it", p.Report}
+	case p.Refused():
+		return p, &RefusedError{p}
+	}
+	return p, nil
+}
+
+// UndoTarget returns the node that switching an operation back would make
+// primary, or ErrUndo with the reason.
+func (e *Executor) UndoTarget(id string) (cluster, node string, err error) {
+	o, ok := e.Inventory.Operation(id)
+	if !ok {
+		return "", "", fmt.Errorf("there is no operation %q: %w", id, ErrUndo)
+	}
+	cluster = o.Plan.Cluster
+	until, ok := o.UndoUntil()
+	switch {
+	case !ok:
+		return cluster, "", fmt.Errorf("it ended %q: %w", o.State, ErrUndo)
+	case e.Now().After(until):
+		return cluster, "", fmt.Errorf("the time for it ended at %s: %w", until.Format(time.RFC3339), ErrUndo)
+	}
+	c, _ := e.Inventory.Cluster(cluster)
+	if c.Generation != o.Generation {
+		return cluster, "", fmt.Errorf("the primary moved again since, in generation %d: %w", c.Generation, ErrUndo)
+	}
+	return cluster, o.Plan.From, nil
+}
+
+// running describes the operation in the way.
+func (e *Executor) running(id string) error {
+	o, _ := e.Inventory.Operation(id)
+	return &RunningError{Operation: id, What: Sentence(&o)}
+}
+
+// Sentence says what a running operation does, who began it and where it is.
+func Sentence(o *operation.Operation) string {
+	s := fmt.Sprintf("%s of %s to primary, begun by %s at %s", o.Kind, o.Plan.Node, o.Requester, o.At.UTC().Format("15:04:05"))
+	if i := o.Next(); i >= 0 && !o.State.Final() {
+		s += fmt.Sprintf(", is at step %d of %d: %s", i+1, len(o.Steps), o.Steps[i].Title)
+	}
+	return s
+}
+
+// Roles are the present roles of all nodes, in the engine's own words.
+func Roles(f *plan.Facts) []operation.Role {
+	out := make([]operation.Role, len(f.Nodes))
+	for i := range f.Nodes {
+		out[i] = operation.Role{Node: f.Nodes[i].Name, Role: RoleWord(f.Engine, f.Nodes[i].Role())}
+	}
+	return out
+}
+
+// RoleWord is a role as people say it for the engine.
+func RoleWord(eng string, r engine.Role) string {
+	if eng == engine.EventStore {
+		switch r {
+		case engine.RolePrimary:
+			return "leader"
+		case engine.RoleReplica:
+			return "follower"
+		}
+	}
+	return string(r)
+}
+
+// rejected are the nodes that were not chosen, each with why it could not be,
+// or that it could.
+func rejected(f *plan.Facts, chosen string) []operation.Role {
+	var out []operation.Role
+	for i := range f.Nodes {
+		if n := &f.Nodes[i]; n.Name != chosen {
+			out = append(out, operation.Role{Node: n.Name, Role: plan.Evaluate(f, n.Name).Reason})
+		}
+	}
+	return out
+}
+
+// drive begins a goroutine for the operation, unless one drives it already.
+func (e *Executor) drive(o operation.Operation, resumed bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.driving[o.Operation] || e.ctx == nil || e.ctx.Err() != nil {
+		return
+	}
+	e.driving[o.Operation] = true
+	c, _ := e.Inventory.Cluster(o.Plan.Cluster)
+	r := &run{e: e, op: o, rev: c.Revision, began: map[string]bool{}, held: map[string]string{}, inDoubt: map[string]bool{}, log: e.Log.With("operation", o.Operation, "cluster", o.Plan.Cluster)}
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		if err := r.run(e.ctx, resumed); err != nil {
+			r.log.Warn("operation is left", "err", err)
+		}
+		e.mu.Lock()
+		delete(e.driving, o.Operation)
+		e.mu.Unlock()
+	}()
+}
+
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return "op-" + hex.EncodeToString(b[:])
+}
+
+func encode(ev operation.Event) (journal.Event, error) {
+	kind, data, err := operation.Encode(ev)
+	return journal.Event{Type: kind, Data: data}, err
+}

@@ -1,0 +1,160 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"baton/control/agent"
+	"baton/control/engine"
+)
+
+// orderError is an order that was not done.
+type orderError struct {
+	node, action string
+	code         string // of agent.Result, or the two below
+	detail, fix  string
+}
+
+// Codes of orderError for orders that got no answer.
+const (
+	codeNotConnected = "not-connected" // nothing was sent
+	codeNoAnswer     = "no-answer"     // sent; the outcome is not known
+)
+
+func (e *orderError) Error() string {
+	s := fmt.Sprintf("%s on %s: %s", e.action, e.node, e.detail)
+	if e.fix != "" {
+		s += "; " + e.fix
+	}
+	return s
+}
+
+func codeOf(err error) string {
+	var o *orderError
+	if errors.As(err, &o) {
+		return o.code
+	}
+	return ""
+}
+
+func isStale(err error) bool { return codeOf(err) == agent.CodeStale }
+
+// engineGone tells that the agent is there and the engine beside it is not:
+// the order did nothing.
+func engineGone(err error) bool { return codeOf(err) == engine.CodeUnreachable }
+
+// open tells that the order may or may not have been done.
+func open(err error) bool {
+	return codeOf(err) == codeNoAnswer || codeOf(err) == engine.CodeUnknown
+}
+
+// order asks the agent beside node for one action and waits for the answer.
+func (r *run) order(ctx context.Context, node, action string, timeout time.Duration, args ...string) (map[string]string, error) {
+	fail := func(code, detail, fix string) error {
+		return &orderError{node: node, action: action, code: code, detail: detail, fix: fix}
+	}
+	id, ok := r.e.Agents.Locate(r.op.Plan.Cluster, node)
+	if !ok {
+		return nil, fail(codeNotConnected, "no agent reports on it", "start its agent")
+	}
+	o := agent.Order{Operation: r.op.Operation, Cluster: r.op.Plan.Cluster, Node: node,
+		Generation: r.op.Generation, Term: r.e.Term, Timeout: timeout,
+		Action: engine.Action{Name: action, Args: map[string]string{}}}
+	for i := 0; i+1 < len(args); i += 2 {
+		o.Action.Args[args[i]] = args[i+1]
+	}
+	res, err := r.e.Agents.Order(ctx, id, o)
+	switch {
+	case errors.Is(err, agent.ErrNotConnected):
+		return nil, fail(codeNotConnected, "its agent has no link to the control plane", "start its agent")
+	case err != nil:
+		return nil, fail(codeNoAnswer, "the order was sent and its outcome is not known", "")
+	case !res.OK():
+		return res.Values, fail(res.Code, res.Detail, res.Fix)
+	}
+	return res.Values, nil
+}
+
+// reading is what read-offset answers.
+type reading struct {
+	offset, replid, role string
+	stable               bool
+}
+
+func (r *run) read(ctx context.Context, node string) (reading, error) {
+	v, err := r.order(ctx, node, engine.ReadOffset, readTimeout)
+	if err != nil {
+		return reading{}, err
+	}
+	return reading{offset: v["offset"], replid: v["replid"], role: v["role"], stable: v["stable"] == "true"}, nil
+}
+
+const (
+	readTimeout  = 2 * time.Second
+	orderTimeout = 3 * time.Second
+)
+
+// each runs f for every node at once and returns the errors by node.
+func each(nodes []string, f func(node string) error) map[string]error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	errs := map[string]error{}
+	for _, n := range nodes {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := f(n); err != nil {
+				mu.Lock()
+				errs[n] = err
+				mu.Unlock()
+			}
+		}()
+	}
+	wg.Wait()
+	return errs
+}
+
+// list writes errors in the order of nodes.
+func list(nodes []string, errs map[string]error) string {
+	var out []string
+	for _, n := range nodes {
+		if errs[n] != nil {
+			out = append(out, errs[n].Error())
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+func anyStale(errs map[string]error) error {
+	for _, err := range errs {
+		if isStale(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// insist tries f until it succeeds, says that trying is useless (final), or
+// patience ends. Only for steps after the point of no return.
+func (r *run) insist(ctx context.Context, f func() (final bool, err error)) error {
+	began, wait := time.Now(), r.backoff()
+	for {
+		final, err := f()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case final || isStale(err) || time.Since(began) > r.e.Patience:
+			return err
+		}
+		r.log.Warn("a step is tried again", "err", err)
+		if !wait(ctx) {
+			return ctx.Err()
+		}
+	}
+}

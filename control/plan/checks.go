@@ -1,0 +1,254 @@
+package plan
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	"baton/control/engine"
+	"baton/control/health"
+)
+
+// redisOnly are the checks that only an engine without consensus needs: what
+// consensus proves by itself must here be looked at beforehand.
+func (e *evaluation) redisOnly() {
+	facts := engine.Facts{}
+	if e.n.Up() {
+		facts = e.n.Seen.Facts
+	}
+	e.add(Check{ID: "engine.loading", Measured: boolText(facts.Loading), RefuseAt: "true", Verdict: truth(facts.Loading, false),
+		Why: "whether " + e.name + " is still loading its data", Fix: "wait until it has loaded"})
+	for _, n := range e.pair() {
+		ok, why := (*bool)(nil), ""
+		if n.Up() {
+			ok, why = n.Seen.Facts.PersistOK, n.Seen.Facts.PersistWhy
+		}
+		c := Check{ID: "config.persist", Subject: n.Name, Measured: boolText(ok), RefuseAt: "false", Verdict: truth(ok, true),
+			Why: "the role can be written to its configuration file", Fix: "start it with a configuration file the engine may write"}
+		if c.Verdict != Pass {
+			c.Why = "the role of " + n.Name + " would revert on restart"
+			if why != "" {
+				c.Why += ": " + why
+			}
+		}
+		e.add(c)
+	}
+	if e.primary == nil || e.primary == e.n {
+		return
+	}
+	p := e.primary.Seen.Facts
+	e.reach(e.primary, e.n, "auth.reverse")
+	for i := range e.f.Nodes {
+		s := &e.f.Nodes[i]
+		if s.Up() && s != e.n && s != e.primary {
+			e.reach(s, e.n, "net.reverse")
+		}
+	}
+	running := p.FailoverRunning
+	e.add(Check{ID: "failover.running", Subject: e.primary.Name, Measured: boolText(running), RefuseAt: "true", Verdict: truth(running, false),
+		Why: "the engine's own failover is not running", Fix: "wait for it, or FAILOVER ABORT"})
+	saving := Check{ID: "maint.busy", Subject: e.primary.Name, Measured: boolText(p.DataSaving), WarnAt: "true", RefuseAt: "never", Verdict: soften(truth(p.DataSaving, false)),
+		Why: "whether the primary is saving its data set", Fix: "wait for the save to end", sampled: true}
+	e.add(saving)
+	manager := Check{ID: "manager.foreign", Subject: e.f.Cluster, Measured: "none", RefuseAt: "any", Verdict: Pass, Why: "no other failover manager is seen"}
+	for i := range e.f.Nodes {
+		if n := &e.f.Nodes[i]; n.Up() && n.Seen.Facts.ForeignManager != nil && *n.Seen.Facts.ForeignManager != "" {
+			manager.Measured, manager.Verdict = *n.Seen.Facts.ForeignManager, Refuse
+			manager.Why, manager.Fix = "another failover manager acts on "+n.Name, "stop "+*n.Seen.Facts.ForeignManager+" for this cluster"
+		}
+	}
+	e.add(manager)
+	if p.OldestTransactionSeconds != nil {
+		s := *p.OldestTransactionSeconds
+		e.add(Check{ID: "long.tx", Subject: e.primary.Name, Measured: fmt.Sprintf("%.0f", s), Unit: "s", WarnAt: "30", RefuseAt: "600",
+			Verdict: limit(s, 30, 600), Overridable: true, sampled: true, Why: "age of the oldest open transaction or script", Fix: "end it"})
+	}
+	attach := int64(0)
+	for i := range e.f.Nodes {
+		if n := &e.f.Nodes[i]; n != e.n && n.Up() {
+			attach++
+		}
+	}
+	free := int64(-1)
+	if facts.SendersFree != nil {
+		free = *facts.SendersFree
+	}
+	if free >= 0 {
+		e.add(Check{ID: "senders.free", Measured: strconv.FormatInt(free, 10), RefuseAt: fmt.Sprintf("< %d", attach), Verdict: floor(float64(free), float64(attach), float64(attach)),
+			Why: "room for the replicas that will attach to " + e.name, Fix: "raise maxclients on " + e.name})
+	}
+	if need := p.SyncNeeded; need != nil && *need > 0 {
+		c := Check{ID: "sync.quorum", Measured: fmt.Sprintf("%d replicas", attach), WarnAt: strconv.FormatInt(*need, 10), RefuseAt: fmt.Sprintf("< %d", *need),
+			Verdict: floor(float64(attach), float64(*need+1), float64(*need)), Overridable: true, Why: "replicas that must attach before writes are taken", Fix: "repair the other replicas first"}
+		e.add(c)
+	}
+	e.memory()
+	e.settings()
+}
+
+// reach: from's host can log in to to with the very credentials it replicates
+// with. Reading the configuration would not tell.
+func (e *evaluation) reach(from, to *health.Node, id string) {
+	c := Check{ID: id, Subject: from.Name + " -> " + to.Name, Unit: "ms", WarnAt: "20", RefuseAt: "login fails", sampled: true,
+		Why: from.Name + " can log in to " + to.Name + " as a replica"}
+	r, ok := from.Seen.Facts.Reach[to.Address]
+	switch {
+	case !ok:
+		c.Measured, c.Verdict, c.Why = "not tried", Unknown, "whether "+from.Name+" can log in to "+to.Name+" has not been tried"
+		c.Fix = "wait a few seconds for the agent on " + from.Name
+	case !r.OK:
+		c.Measured, c.Verdict, c.Why = "failed", Refuse, from.Name+" could not follow "+to.Name+": "+r.Err
+		c.Fix = "set the same masteruser, masterauth and ACL on all nodes"
+	default:
+		c.Measured, c.Verdict = fmt.Sprintf("%.1f", r.RTTMs), limit(r.RTTMs, 20, 1e9)
+	}
+	e.add(c)
+}
+
+// memory compares the candidate's room with what the primary uses.
+func (e *evaluation) memory() {
+	used, room := e.primary.Seen.Facts.MemoryUsedBytes, e.n.Seen
+	if used == nil || room == nil || room.Facts.MemoryLimitBytes == nil || *room.Facts.MemoryLimitBytes == 0 || *used == 0 {
+		return // without a limit of its own the host's memory decides, below
+	}
+	ratio := float64(*room.Facts.MemoryLimitBytes) / float64(*used)
+	e.add(Check{ID: "mem.limit", Measured: fmt.Sprintf("%.1f", ratio), Unit: "x primary's use", WarnAt: "1.2", RefuseAt: "1.0", Verdict: floor(ratio, 1.2, 1.0),
+		Overridable: true, sampled: true, Why: "the candidate's own memory limit against what the primary uses", Fix: "raise maxmemory on " + e.name})
+}
+
+// settings that should agree between members.
+func (e *evaluation) settings() {
+	if !e.n.Up() {
+		return
+	}
+	var differ []string
+	for k, v := range e.primary.Seen.Facts.Settings {
+		if mine, ok := e.n.Seen.Facts.Settings[k]; ok && mine != v {
+			differ = append(differ, k)
+		}
+	}
+	sort.Strings(differ)
+	c := Check{ID: "config.match", Measured: "agree", WarnAt: "differs", RefuseAt: "never", Verdict: Pass, Overridable: true, Why: "settings agree with the primary's"}
+	if len(differ) > 0 {
+		c.Measured, c.Verdict = strings.Join(differ, ", "), Warn
+		c.Why, c.Fix = "settings differ from the primary's: "+c.Measured, "make them the same on all nodes"
+	}
+	e.add(c)
+}
+
+// siblings: the other replicas, which should be able to follow.
+func (e *evaluation) siblings() {
+	total, bad := 0, []string{}
+	for i := range e.f.Nodes {
+		n := &e.f.Nodes[i]
+		if n == e.n || n == e.primary {
+			continue
+		}
+		total++
+		if !n.Up() || !n.Seen.LinkUp {
+			bad = append(bad, n.Name)
+		}
+	}
+	if total == 0 {
+		return
+	}
+	c := Check{ID: "siblings", Subject: e.f.Cluster, Measured: fmt.Sprintf("%d of %d in step", total-len(bad), total),
+		WarnAt: "1 missing", RefuseAt: "never", Verdict: Pass, Overridable: true, Why: "the other nodes can follow"}
+	if len(bad) > 0 {
+		c.Verdict, c.Why, c.Fix = Warn, "not in step: "+strings.Join(bad, ", "), "repair them first, or they must be re-pointed later"
+	}
+	e.add(c)
+}
+
+// version: an older candidate cannot be followed by newer replicas.
+func (e *evaluation) version() {
+	if !e.n.Up() || e.n.Seen.EngineVersion == "" {
+		return
+	}
+	c := Check{ID: "version.order", Measured: e.n.Seen.EngineVersion, WarnAt: "differs", RefuseAt: "older major", Verdict: Pass, Why: "all members run the same version"}
+	for i := range e.f.Nodes {
+		n := &e.f.Nodes[i]
+		if n == e.n || !n.Up() || n.Seen.EngineVersion == "" || n.Seen.EngineVersion == e.n.Seen.EngineVersion {
+			continue
+		}
+		if major(e.n.Seen.EngineVersion) < major(n.Seen.EngineVersion) {
+			c.Verdict, c.Why = Refuse, fmt.Sprintf("%s runs %s and could not follow %s", n.Name, n.Seen.EngineVersion, e.n.Seen.EngineVersion)
+			c.Fix = "upgrade " + e.name + " first"
+			break
+		}
+		c.Verdict, c.Why = Warn, fmt.Sprintf("%s runs %s", n.Name, n.Seen.EngineVersion)
+	}
+	e.add(c)
+}
+
+func major(v string) int {
+	head, _, _ := strings.Cut(strings.TrimPrefix(v, "v"), ".")
+	n, _ := strconv.Atoi(head)
+	return n
+}
+
+// host: room and strength of the machine the candidate runs on. Where the
+// primary runs on the same machine, moving changes nothing, and a refusal
+// would help nobody: it only warns.
+func (e *evaluation) host() {
+	same := e.primary != nil && e.primary != e.n && e.primary.Agent != "" && e.primary.Agent == e.n.Agent
+	judge := func(c Check) {
+		if same && c.Verdict != Pass {
+			c.Verdict = soften(c.Verdict)
+			c.Why += " (the primary is on the same machine)"
+		}
+		c.Overridable, c.sampled = true, true
+		e.add(c)
+	}
+	if d := e.n.Disk; d != nil && d.TotalBytes > 0 {
+		pct := 100 * float64(d.FreeBytes) / float64(d.TotalBytes)
+		v := floor(pct, 20, 10)
+		if d.GrowthBytes != nil && *d.GrowthBytes > 0 && d.FreeBytes < 2**d.GrowthBytes {
+			v = Refuse
+		}
+		judge(Check{ID: "disk.free", Measured: fmt.Sprintf("%.0f", pct), Unit: "%", WarnAt: "20", RefuseAt: "10", Verdict: v,
+			Why: "free space on the candidate's data volume", Fix: "free or add disk space"})
+		if d.FsyncP99Ms != nil {
+			judge(Check{ID: "disk.fsync", Measured: fmt.Sprintf("%.1f", *d.FsyncP99Ms), Unit: "ms", WarnAt: "20", RefuseAt: "200",
+				Verdict: limit(*d.FsyncP99Ms, 20, 200), Why: "how long a small write takes to reach the disk, p99", Fix: "find what else uses the disk"})
+		}
+	}
+	h := e.n.Host
+	if h == nil {
+		return
+	}
+	if h.Cores > 0 {
+		load := h.Load1 / float64(h.Cores)
+		judge(Check{ID: "cpu.load", Measured: fmt.Sprintf("%.2f", load), Unit: "per core", WarnAt: "0.8", RefuseAt: "2.0",
+			Verdict: limit(load, 0.8, 2), Why: "load of the candidate's machine", Fix: "find what else runs there"})
+	}
+	if h.MemoryBytes > 0 {
+		pct := 100 * float64(h.MemoryFree) / float64(h.MemoryBytes)
+		judge(Check{ID: "mem.free", Measured: fmt.Sprintf("%.0f", pct), Unit: "%", WarnAt: "15", RefuseAt: "5",
+			Verdict: floor(pct, 15, 5), Why: "memory available on the candidate's machine", Fix: "free or add memory"})
+	}
+	if p := e.primary; p != nil && p.Host != nil && p != e.n && p.Host.Cores > 0 && p.Host.MemoryBytes > 0 {
+		ratio := min(float64(h.Cores)/float64(p.Host.Cores), float64(h.MemoryBytes)/float64(p.Host.MemoryBytes))
+		judge(Check{ID: "hw.class", Measured: fmt.Sprintf("%.2f", ratio), Unit: "x primary", WarnAt: "< 1.0", RefuseAt: "< 0.5",
+			Verdict: floor(ratio, 1, 0.5), Why: "cores and memory against the primary's machine", Fix: "choose a node on a machine of the same size"})
+	}
+}
+
+func (e *evaluation) tags() {
+	c := Check{ID: "tags", Measured: fmt.Sprintf("priority %d", e.n.Priority), WarnAt: "priority 0", RefuseAt: "never", Verdict: Pass, Why: "no tag stands in the way"}
+	switch {
+	case e.n.Never:
+		c.Measured, c.Verdict, c.Why, c.Fix = "never", Refuse, "it is marked never to be promoted", "take the tag away"
+	case e.n.Priority == 0 && e.f.Engine == engine.Redis:
+		c.Verdict, c.Why = Warn, "priority 0: never promoted automatically"
+	}
+	e.add(c)
+}
+
+func boolText(b *bool) string {
+	if b == nil {
+		return "unknown"
+	}
+	return strconv.FormatBool(*b)
+}
