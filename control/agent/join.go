@@ -104,7 +104,7 @@ func Join(ctx context.Context, dir, token, name string) error {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	reply, err := agentpb.NewAgentLinkClient(conn).Join(ctx, &agentpb.JoinRequest{Secret: t.Secret, CsrDer: csr, Name: name}, grpc.WaitForReady(true))
+	reply, err := agentpb.NewAgentLinkClient(conn).Join(ctx, &agentpb.JoinRequest{Secret: t.Secret, CsrDer: csr, Name: name})
 	if err != nil {
 		if s := status.Convert(err); s.Code() == codes.PermissionDenied || s.Code() == codes.InvalidArgument {
 			return fmt.Errorf("join %s: %s", t.Address, s.Message())

@@ -14,6 +14,9 @@ const (
 	maxProbes = 64
 	// probeLife ends a probe whose operation never stopped it.
 	probeLife = 15 * time.Minute
+	// settleWrites more writes are waited for at a probe's stop, at most settleTime.
+	settleWrites = 5
+	settleTime   = time.Second
 )
 
 // probes are the synthetic writers of this agent, by operation's probe id.
@@ -107,11 +110,30 @@ func probeStart(ctx context.Context, a *Agent, o Order) (map[string]string, erro
 	}
 }
 
+// settle waits, for a short while, until the cluster has acknowledged a few
+// writes from now on: the report then also covers writes after the operation.
+func (r *runningProbe) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	tick := time.NewTicker(engine.ProbeInterval)
+	defer tick.Stop()
+	for want := r.probe.Acked() + settleWrites; r.probe.Acked() < want; {
+		select {
+		case <-r.ended:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 func probeStop(ctx context.Context, a *Agent, o Order) (map[string]string, error) {
 	r := a.probes.get(o.Cluster + "/" + o.Action.Arg("id"))
 	if r == nil {
 		return nil, &engine.ActionError{Code: engine.CodeRefused, Detail: "this agent runs no such probe; it may have been restarted since"}
 	}
+	r.settle(ctx)
 	r.stop()
 	select {
 	case <-r.ended:

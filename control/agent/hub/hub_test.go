@@ -284,6 +284,10 @@ func TestOrdersAreFencedBoundAndNotRepeated(t *testing.T) {
 	if err := w.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	redistest.Eventually(t, 5*time.Second, "the agent stands still", func() bool {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.cmd.Process.Pid))
+		return strings.Contains(string(b), ") T ")
+	})
 	_, err = w.order(agent.Order{ID: "late", Timeout: 300 * time.Millisecond, Action: action(agent.ActionPing)})
 	if !errors.Is(err, agent.ErrOutcomeUnknown) {
 		t.Errorf("order to a frozen agent: %v", err)
