@@ -19,8 +19,8 @@ type Observation struct {
 	State string `json:"state,omitempty"`
 	// Term is the consensus term, 0 for engines without one.
 	Term uint64 `json:"term,string,omitempty"`
-	// Position is the replication position: Redis offset, event-store commit
-	// position in bytes. Comparable only within one History.
+	// Position is the replication position: Redis offset, event-store durable log
+	// position, in bytes. Comparable only within one History.
 	Position uint64 `json:"position,string"`
 	// PrimaryPosition is the primary's position this observer read just
 	// after Position; 0 when it could not.
