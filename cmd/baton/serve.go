@@ -1,17 +1,249 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"baton/eventstore/admin"
+	"baton/eventstore/membership"
+	"baton/eventstore/node"
+	"baton/eventstore/rpc"
+	"baton/platform/config"
 )
 
+const (
+	// handOverTimeout bounds how long a stopping leader waits for its successor.
+	handOverTimeout = 3 * time.Second
+	// drainTimeout bounds how long running calls may take to finish.
+	drainTimeout = 3 * time.Second
+	// readyPoll is how often the start-up line looks whether the node is ready.
+	readyPoll = 20 * time.Millisecond
+)
+
+// serveCommand runs one event-store node. Its options come in three forms, so that cobra's own flags stay out of it.
 func serveCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "serve",
-		Short: "Run one event-store node",
+		Use:                "serve [options]",
+		Short:              "Run one event-store node",
+		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return errors.New("serve is not wired yet")
+			if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+				fmt.Fprint(cmd.OutOrStdout(), serveHelp())
+				return nil
+			}
+			settings, err := config.LoadNode(args, os.Environ(), os.ReadFile)
+			if err != nil {
+				return err
+			}
+			if settings.Bool("what-if") {
+				for _, notice := range settings.Notices {
+					fmt.Fprintln(cmd.ErrOrStderr(), "notice: "+notice)
+				}
+				fmt.Fprint(cmd.OutOrStdout(), settings.WhatIf())
+				return nil
+			}
+			return serve(cmd.Context(), settings)
 		},
 	}
+}
+
+func serveHelp() string {
+	return "Run one event-store node.\n\nUsage: baton serve [options]\n\n" +
+		"Every option has three forms: --node-priority 5, NodePriority: 5 in the YAML file named by --config,\n" +
+		"and BATON_NODE_PRIORITY=5 (or KURRENTDB_, EVENTSTORE_) in the environment. The command line wins over\n" +
+		"the environment, that over the file, that over the default.\n\nOptions:\n" + config.Usage(config.NodeOptions)
+}
+
+// serve runs the node until a signal, a request to stop or a fatal error. Nothing is written before everything that can be checked was checked.
+func serve(ctx context.Context, settings *config.Settings) error {
+	logger := newLogger(settings.String("log-level"), settings.String("log-format"))
+	for _, notice := range settings.Notices {
+		logger.Warn(notice)
+	}
+	secured, err := loadNodeTLS(settings)
+	if err != nil {
+		return err
+	}
+	access := nodeAccess(settings, logger)
+	listener, err := listen(settings.String("node-ip"), settings.Int("node-port"), "node-port")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	cfg, cleanUp, err := nodeConfig(settings, listener.Addr(), secured, logger)
+	if err != nil {
+		return err
+	}
+	defer cleanUp()
+
+	n, err := node.Start(cfg)
+	if err != nil {
+		return err
+	}
+	defer n.Stop()
+
+	stop := make(chan struct{}, 1)
+	shutdown := func() {
+		select {
+		case stop <- struct{}{}:
+		default:
+		}
+	}
+	server := rpc.New(rpc.Options{
+		Backend: n, Access: access, Shutdown: shutdown, Logger: logger,
+		MaxAppendBytes: int(settings.Int("max-append-size")), MaxEventBytes: int(settings.Int("max-append-event-size")),
+		WriteTimeout:      millis(settings, "write-timeout-ms"),
+		KeepAliveInterval: millis(settings, "keep-alive-interval"), KeepAliveTimeout: millis(settings, "keep-alive-timeout"),
+	})
+	var options []admin.Option
+	for _, s := range settings.All() {
+		options = append(options, admin.Option{Name: config.YAMLName(s.Option.Name), Value: s.Shown(), Source: s.Source})
+	}
+	port := rpc.NewPort(rpc.PortOptions{
+		Listener: listener, TLS: secured.server(), RPC: server, Logger: logger,
+		HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: version, Options: options, Logger: logger}),
+	})
+	served := make(chan error, 1)
+	go func() { served <- port.Serve() }()
+
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	logger.Info("node started", "clients", cfg.ClientHost+":"+strconv.Itoa(cfg.ClientPort), "peers", cfg.PeerListen, "data", cfg.Dir, "clusterSize", cfg.ClusterSize)
+	go announce(n, cfg, served, stop)
+
+	var fatal error
+	select {
+	case <-ctx.Done():
+	case s := <-signals:
+		logger.Info("stopping", "signal", s.String())
+	case <-stop:
+		logger.Info("stopping by request")
+	case fatal = <-served:
+		if fatal == nil {
+			fatal = errors.New("the client port closed")
+		}
+	case fatal = <-n.Done():
+		if fatal != nil {
+			fatal = fmt.Errorf("the node stopped: %w", fatal)
+		}
+	}
+	go func() { // a second signal does not wait
+		<-signals
+		os.Exit(1)
+	}()
+	if fatal == nil {
+		handOver(n, logger)
+	}
+	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	port.Stop(drain)
+	n.Stop()
+	logger.Info("node stopped")
+	return fatal
+}
+
+// announce prints one line once the node serves.
+func announce(n *node.Node, cfg node.Config, served <-chan error, stop <-chan struct{}) {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for range tick.C {
+		if ready, _ := n.Ready(); ready {
+			self := n.Self()
+			fmt.Printf("ready: %s is %s, clients %s, peers %s, data %s\n", self.Name, self.Role, self.ClientAddress, self.PeerAddress, cfg.Dir)
+			return
+		}
+	}
+}
+
+// handOver gives leadership away before the node stops, if it leads and there is somebody to take it.
+func handOver(n *node.Node, logger *slog.Logger) {
+	view := n.View()
+	self := view.Find(view.Self)
+	if self == nil || self.Role != membership.RoleLeader || view.Quorum.Voters < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
+	defer cancel()
+	if err := n.Resign(ctx); err != nil {
+		logger.Warn("leadership was not handed over before the stop", "error", err)
+	}
+}
+
+func newLogger(level, format string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: l}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+func millis(s *config.Settings, name string) time.Duration {
+	return time.Duration(s.Int(name)) * time.Millisecond
+}
+
+// listen binds a port, or says in one line why it cannot.
+func listen(host string, port int64, option string) (net.Listener, error) {
+	address := net.JoinHostPort(host, strconv.FormatInt(port, 10))
+	l, err := net.Listen("tcp", address)
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s is in use by another program: stop it, or choose another --%s", address, option)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%s is not an address of this machine: choose another --%s", address, map[string]string{"node-port": "node-ip"}[option])
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%s may not be opened by this user: choose a --%s above 1023", address, option)
+	}
+	return nil, fmt.Errorf("%s cannot be opened: %w", address, err)
+}
+
+// nodeAccess builds the access rules; nil on an insecure node.
+func nodeAccess(s *config.Settings, logger *slog.Logger) *rpc.Access {
+	if s.Bool("insecure") {
+		if !loopback(s.String("node-ip")) || !loopback(s.String("replication-ip")) {
+			logger.Warn("INSECURE: this node listens beyond this machine without TLS and without authentication; everybody who reaches it can read and destroy its data",
+				"nodeIp", s.String("node-ip"), "replicationIp", s.String("replication-ip"))
+		}
+		return nil
+	}
+	o := rpc.AccessOptions{
+		AnonymousStreams: s.Bool("allow-anonymous-stream-access"), AnonymousStats: s.Bool("allow-anonymous-endpoint-access"),
+		AnonymousGossip: s.Bool("override-anonymous-endpoint-access-for-gossip"),
+	}
+	for _, u := range []struct{ name, option, group string }{
+		{"admin", "default-admin-password", rpc.GroupAdmins}, {"ops", "default-ops-password", rpc.GroupOps},
+	} {
+		password := s.String(u.option)
+		if password == "" {
+			logger.Warn("user " + u.name + " does not exist on this node: set " + config.EnvironmentName("BATON_", u.option) + " to create it")
+			continue
+		}
+		o.Users = append(o.Users, rpc.User{Name: u.name, Password: password, Group: u.group})
+	}
+	return rpc.NewAccess(o)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
 }

@@ -1,0 +1,361 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"baton/eventstore/replica"
+	"baton/eventstore/stream"
+	"baton/gen/eventstore/client"
+	"baton/gen/eventstore/streams"
+)
+
+const (
+	// maxOpenBatches is how many appends of one call may wait for their last chunk.
+	maxOpenBatches = 1024
+	// maxInFlightBatches is how many complete appends of one call may be under way; reading pauses there, so that a client feels the pressure.
+	maxInFlightBatches = 2048
+)
+
+// batch is one append of a BatchAppend call while its chunks arrive.
+type batch struct {
+	correlation    [16]byte
+	correlationRaw []byte
+	target         target
+	deadline       time.Time
+	chunks         []*batchChunk // hold the bytes the events alias
+	events         []stream.Event
+	total          int
+	bad            error
+}
+
+func (b *batch) release() {
+	for _, c := range b.chunks {
+		c.release()
+	}
+	b.chunks = nil
+}
+
+// batchCall is one BatchAppend call: a reader, the appends under way, and one sender.
+type batchCall struct {
+	server  *Server
+	ctx     context.Context
+	stream  grpc.ServerStream
+	answers chan *streams.BatchAppendResp // has room for one answer per slot, so that answering never blocks
+	slots   chan struct{}                 // one for each append from its last chunk until its answer is sent
+	running sync.WaitGroup
+
+	leaderOnly bool
+	tails      map[string]chan struct{} // the last command under way for a stream; only the receiving goroutine looks here
+
+	// stop ends the call with an error; only a not-leader answer does.
+	stop context.CancelCauseFunc
+}
+
+// BatchAppend reads many appends and answers each as it completes, in any order.
+func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq, streams.BatchAppendResp]) error {
+	ctx, stop := context.WithCancelCause(ss.Context())
+	c := &batchCall{
+		server: s, ctx: ctx, stream: ss, stop: stop,
+		answers: make(chan *streams.BatchAppendResp, maxInFlightBatches),
+		slots:   make(chan struct{}, maxInFlightBatches),
+
+		leaderOnly: requiresLeader(ctx),
+		tails:      map[string]chan struct{}{},
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		c.send()
+	}()
+	received := make(chan error, 1)
+	go func() { received <- c.receive() }()
+
+	var err error
+	select {
+	case err = <-received:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-s.stopping:
+		err = errStopping
+	}
+	if err != nil {
+		stop(err)
+	}
+	c.running.Wait()
+	close(c.answers)
+	<-sent
+	if cause := context.Cause(ctx); err == nil && cause != nil {
+		err = cause
+	}
+	stop(nil)
+	return s.fail(ss.Context(), err)
+}
+
+// send writes answers until there are no more. After a failed write it only drains.
+func (c *batchCall) send() {
+	failed := false
+	for resp := range c.answers {
+		if !failed {
+			if err := c.stream.SendMsg(resp); err != nil {
+				failed = true
+				c.stop(err)
+			}
+		}
+		<-c.slots
+	}
+}
+
+// receive reads chunks until the client half-closes.
+func (c *batchCall) receive() error {
+	open := map[[16]byte]*batch{}
+	defer func() {
+		for _, b := range open {
+			b.release()
+		}
+	}()
+	for {
+		chunk := new(batchChunk)
+		if err := c.stream.RecvMsg(chunk); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		b := open[chunk.correlation]
+		switch {
+		case chunk.hasOptions || b == nil && chunk.bad != nil:
+			if b != nil {
+				b.release()
+			}
+			if b == nil && len(open) >= maxOpenBatches {
+				chunk.release()
+				return badRequest("more than %d appends are open on one call", maxOpenBatches)
+			}
+			b = c.begin(chunk)
+			open[chunk.correlation] = b
+		case b == nil:
+			chunk.release() // unknown correlation: ignored
+			continue
+		}
+		c.server.gather(b, chunk)
+		if !chunk.final {
+			continue
+		}
+		delete(open, chunk.correlation)
+		if err := c.complete(b); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *batchCall) begin(chunk *batchChunk) *batch {
+	b := &batch{correlation: chunk.correlation, correlationRaw: append([]byte(nil), chunk.correlationRaw...), target: chunk.target, deadline: chunk.deadline}
+	if chunk.timeout > 0 {
+		b.deadline = time.Now().Add(chunk.timeout)
+	}
+	if b.bad = chunk.target.check(); b.bad == nil {
+		b.bad = c.server.access.write(c.ctx, chunk.target.stream)
+	}
+	return b
+}
+
+// gather adds the events of one chunk to its append. After a refusal nothing more is kept.
+func (s *Server) gather(b *batch, chunk *batchChunk) {
+	if b.bad == nil {
+		b.bad = chunk.bad
+	}
+	for i := range chunk.proposals {
+		if b.bad != nil {
+			break
+		}
+		b.bad = s.admit(b.target.stream, &chunk.proposals[i], &b.total)
+		b.events = append(b.events, chunk.proposals[i].event)
+	}
+	b.chunks = append(b.chunks, chunk)
+	if b.bad != nil {
+		b.release()
+		b.events = nil
+	}
+}
+
+// complete starts an append whose last chunk has come. It returns only errors that end the call.
+func (c *batchCall) complete(b *batch) error {
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.ctx.Done():
+		b.release()
+		return context.Cause(c.ctx)
+	}
+	if b.bad != nil {
+		c.answer(b, stream.Outcome{}, b.bad)
+		return nil
+	}
+	timeout := maxTime
+	if !b.deadline.IsZero() {
+		if timeout = time.Until(b.deadline); timeout <= 0 {
+			b.release()
+			c.answer(b, stream.Outcome{}, errPastDeadline)
+			return nil
+		}
+	}
+	cmd, err := stream.NewAppend(c.server.limits, stream.Write{Stream: b.target.stream, Expected: b.target.expected, Events: b.events})
+	b.release()
+	b.events = nil
+	if err != nil {
+		c.answer(b, stream.Outcome{}, builderError(err))
+		return nil
+	}
+	c.running.Add(1)
+	c.submit(b.target.stream, cmd, timeout, func(outcome stream.Outcome, err error) {
+		defer c.running.Done()
+		c.server.metrics.appended(&outcome, err)
+		var notLeader *replica.NotLeaderError
+		if errors.As(err, &notLeader) && leaderTrailer(notLeader) != nil {
+			c.stop(err) // the one answer that ends the whole call
+			<-c.slots
+			return
+		}
+		c.answer(b, outcome, err)
+	})
+	return nil
+}
+
+// submit hands a command over so that commands for one stream are judged in the order they came. A timeout shorter than the node's ends the wait early.
+func (c *batchCall) submit(name string, cmd *stream.Command, timeout time.Duration, done func(stream.Outcome, error)) {
+	if submitter, ok := c.server.backend.(Submitter); ok {
+		if timeout >= c.server.writeTimeout {
+			submitter.Submit(c.ctx, cmd, c.leaderOnly, done)
+			return
+		}
+		ctx, cancel := context.WithTimeoutCause(c.ctx, timeout, replica.ErrTimeout)
+		submitter.Submit(ctx, cmd, c.leaderOnly, func(outcome stream.Outcome, err error) {
+			if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
+				err = replica.ErrTimeout
+			}
+			cancel()
+			done(outcome, err)
+		})
+		return
+	}
+	// A backend that only blocks: one command for a stream at a time.
+	if len(c.tails) > maxInFlightBatches {
+		for name, tail := range c.tails {
+			select {
+			case <-tail:
+				delete(c.tails, name)
+			default:
+			}
+		}
+	}
+	before, mine := c.tails[name], make(chan struct{})
+	c.tails[name] = mine
+	go func() {
+		defer close(mine)
+		if before != nil {
+			<-before
+		}
+		ctx, cancel := context.WithTimeoutCause(c.ctx, min(timeout, maxTime), replica.ErrTimeout)
+		defer cancel()
+		outcome, err := c.server.backend.Append(ctx, cmd, c.leaderOnly)
+		if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
+			err = replica.ErrTimeout
+		}
+		done(outcome, err)
+	}()
+}
+
+var errPastDeadline = errors.New("the deadline had passed before the append began")
+
+// answer queues the answer to one append, which holds a slot.
+func (c *batchCall) answer(b *batch, o stream.Outcome, err error) {
+	resp := &streams.BatchAppendResp{CorrelationId: correlation(b), StreamIdentifier: &client.StreamIdentifier{StreamName: []byte(b.target.stream)}}
+	switch b.target.expected {
+	case stream.Any:
+		resp.ExpectedStreamPosition = &streams.BatchAppendResp_Any{Any: &emptypb.Empty{}}
+	case stream.NoStream:
+		resp.ExpectedStreamPosition = &streams.BatchAppendResp_NoStream{NoStream: &emptypb.Empty{}}
+	case stream.Exists:
+		resp.ExpectedStreamPosition = &streams.BatchAppendResp_StreamExists{StreamExists: &emptypb.Empty{}}
+	default:
+		resp.ExpectedStreamPosition = &streams.BatchAppendResp_StreamPosition{StreamPosition: uint64(b.target.expected)}
+	}
+	if err == nil && o.Kind == stream.Done {
+		resp.Result = &streams.BatchAppendResp_Success_{Success: batchSuccess(&o)}
+	} else {
+		resp.Result = &streams.BatchAppendResp_Error{Error: batchError(b, &o, err)}
+	}
+	c.answers <- resp
+}
+
+// correlation echoes the id in the form it came in.
+func correlation(b *batch) *client.UUID {
+	id := new(client.UUID)
+	if err := proto.Unmarshal(b.correlationRaw, id); err != nil {
+		return nil
+	}
+	return id
+}
+
+func batchSuccess(o *stream.Outcome) *streams.BatchAppendResp_Success {
+	success := &streams.BatchAppendResp_Success{}
+	if last := o.Writes[0].Last; last >= 0 {
+		success.CurrentRevisionOption = &streams.BatchAppendResp_Success_CurrentRevision{CurrentRevision: uint64(last)}
+	} else {
+		success.CurrentRevisionOption = &streams.BatchAppendResp_Success_NoStream{NoStream: &emptypb.Empty{}}
+	}
+	if o.HasPosition {
+		success.PositionOption = &streams.BatchAppendResp_Success_Position{Position: &client.AllStreamPosition{CommitPosition: o.Position, PreparePosition: o.Position}}
+	} else {
+		success.PositionOption = &streams.BatchAppendResp_Success_NoPosition{NoPosition: &emptypb.Empty{}}
+	}
+	return success
+}
+
+// batchError is the status packed into one answer, with exactly one detail.
+func batchError(b *batch, o *stream.Outcome, err error) *statuspb.Status {
+	var (
+		largeAppend *appendTooLarge
+		largeEvent  *eventTooLarge
+		bad         *refusal
+	)
+	switch {
+	case err == nil && o.Kind == stream.Conflict:
+		return packed(codes.AlreadyExists, "WrongExpectedVersion", sharedConflict(&o.Writes[0]))
+	case err == nil && o.Kind == stream.StreamDeleted:
+		return packed(codes.NotFound, "StreamDeleted", &client.StreamDeleted{StreamIdentifier: &client.StreamIdentifier{StreamName: []byte(b.target.stream)}})
+	case err == nil:
+		return packed(codes.InvalidArgument, "BadRequest", &client.BadRequest{Message: o.Reason})
+	case errors.As(err, &largeAppend):
+		return packed(codes.InvalidArgument, "MaximumAppendSizeExceeded", &client.MaximumAppendSizeExceeded{MaxAppendSize: uint32(largeAppend.limit)})
+	case errors.As(err, &largeEvent):
+		return packed(codes.InvalidArgument, "MaximumAppendEventSizeExceeded", &client.MaximumAppendEventSizeExceeded{
+			EventId: string(appendUUID(nil, largeEvent.id)), ProposedEventSize: uint32(largeEvent.size), MaxAppendEventSize: uint32(largeEvent.limit)})
+	case errors.Is(err, errMissingProperty), errors.As(err, &bad):
+		return packed(codes.InvalidArgument, "BadRequest", &client.BadRequest{Message: err.Error()})
+	case errors.Is(err, errAccessDenied):
+		return packed(codes.PermissionDenied, "AccessDenied", &client.AccessDenied{})
+	case errors.Is(err, replica.ErrTimeout), errors.Is(err, errPastDeadline), errors.Is(err, context.DeadlineExceeded):
+		return packed(codes.DeadlineExceeded, "Timeout", &client.Timeout{})
+	case unavailable(err):
+		return packed(codes.Unavailable, "Server Is Not Ready", &client.Empty{})
+	}
+	return packed(codes.Unknown, "Unknown", &client.Unknown{})
+}
+
+func packed(code codes.Code, message string, detail proto.Message) *statuspb.Status {
+	st := &statuspb.Status{Code: int32(code), Message: message}
+	if packed, err := anypb.New(detail); err == nil {
+		st.Details = []*anypb.Any{packed}
+	}
+	return st
+}

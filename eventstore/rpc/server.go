@@ -1,0 +1,177 @@
+package rpc
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // answers are compressed for clients that compress
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"baton/eventstore/stream"
+	"baton/gen/eventstore/features"
+	"baton/gen/eventstore/gossip"
+	"baton/gen/eventstore/monitoring"
+	"baton/gen/eventstore/operations"
+	"baton/gen/eventstore/streams"
+	v2 "baton/gen/kurrent/streams"
+)
+
+const (
+	// minPingEvery is how often a client may ping, with or without calls. Clients ping every 10 s by default.
+	minPingEvery = 2 * time.Second
+	// Flow-control windows towards the server: enough for large appends in flight, little enough to bound memory for each connection.
+	streamWindowBytes     = 1 << 20
+	connectionWindowBytes = 8 << 20
+	ioBufferBytes         = 64 << 10
+	// maxConcurrentCalls bounds the calls of one connection.
+	maxConcurrentCalls = 16 << 10
+	// messageSlackBytes is what a message may have beyond the largest event.
+	messageSlackBytes = 16 << 20
+	// handshakeTimeout bounds how long a connection may take to say what it is.
+	handshakeTimeout = 10 * time.Second
+)
+
+// Options configures a [Server].
+type Options struct {
+	Backend Backend
+	Access  *Access // nil: an insecure node
+	// Limits of one append and one event, bytes.
+	MaxAppendBytes, MaxEventBytes int
+	// WriteTimeout is the node's own bound on a write; shorter wishes of clients are honored.
+	WriteTimeout time.Duration
+	// KeepAliveInterval between pings to silent clients (0: none), and how long an answer may take.
+	KeepAliveInterval, KeepAliveTimeout time.Duration
+	// Shutdown begins an orderly stop of the node and returns at once; nil: clients cannot ask for it.
+	Shutdown func()
+	Logger   *slog.Logger
+}
+
+// Server serves the gRPC services of one node.
+type Server struct {
+	streams.UnimplementedStreamsServer
+
+	backend      Backend
+	access       *Access
+	limits       stream.Limits
+	writeTimeout time.Duration
+	shutdown     func()
+	logger       *slog.Logger
+	leading      leading
+	metrics      metrics
+	started      time.Time
+	grpc         *grpc.Server
+
+	lifetime context.Context // ends when the server begins to stop
+	end      context.CancelFunc
+	stopping <-chan struct{}
+}
+
+// metrics counts calls.
+type metrics struct {
+	done, refused, failed atomic.Uint64 // appends by outcome
+	reads                 atomic.Uint64
+	subscriptions         atomic.Int64 // running now
+}
+
+func (m *metrics) appended(o *stream.Outcome, err error) {
+	switch {
+	case err != nil:
+		m.failed.Add(1)
+	case o.Kind == stream.Done:
+		m.done.Add(1)
+	default:
+		m.refused.Add(1)
+	}
+}
+
+// Counters is a snapshot of what a server has done.
+type Counters struct {
+	AppendsDone, AppendsRefused, AppendsFailed, Reads uint64
+	Subscriptions                                     int64
+}
+
+// Counters returns the counts so far.
+func (s *Server) Counters() Counters {
+	return Counters{s.metrics.done.Load(), s.metrics.refused.Load(), s.metrics.failed.Load(), s.metrics.reads.Load(), s.metrics.subscriptions.Load()}
+}
+
+// New builds a server; Serve makes it answer.
+func New(o Options) *Server {
+	s := &Server{
+		backend: o.Backend, access: o.Access, shutdown: o.Shutdown, logger: o.Logger, started: time.Now(), writeTimeout: o.WriteTimeout,
+		limits: stream.Limits{MaxEventBytes: o.MaxEventBytes, MaxAppendBytes: o.MaxAppendBytes},
+	}
+	if s.access == nil {
+		s.access = &Access{}
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.leading.backend = o.Backend
+	s.lifetime, s.end = context.WithCancel(context.Background())
+	s.stopping = s.lifetime.Done()
+	s.grpc = grpc.NewServer(s.options(o)...)
+	streams.RegisterStreamsServer(s.grpc, s)
+	v2.RegisterStreamsServiceServer(s.grpc, sessionsService{Server: s})
+	gossip.RegisterGossipServer(s.grpc, gossipService{Server: s})
+	features.RegisterServerFeaturesServer(s.grpc, featuresService{})
+	operations.RegisterOperationsServer(s.grpc, operationsService{Server: s})
+	monitoring.RegisterMonitoringServer(s.grpc, monitoringService{Server: s})
+	reflection.Register(s.grpc)
+	return s
+}
+
+func (s *Server) options(o Options) []grpc.ServerOption {
+	ping := keepalive.ServerParameters{Time: o.KeepAliveInterval, Timeout: o.KeepAliveTimeout}
+	if ping.Time <= 0 {
+		ping.Time = math.MaxInt64
+	}
+	options := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingEvery, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(ping),
+		grpc.MaxRecvMsgSize(o.MaxEventBytes + messageSlackBytes),
+		grpc.MaxConcurrentStreams(maxConcurrentCalls),
+		grpc.InitialWindowSize(streamWindowBytes),
+		grpc.InitialConnWindowSize(connectionWindowBytes),
+		grpc.ReadBufferSize(ioBufferBytes),
+		grpc.WriteBufferSize(ioBufferBytes),
+		grpc.SharedWriteBuffer(true),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0) * 16)),
+	}
+	if s.access.Secure() {
+		options = append(options, grpc.UnaryInterceptor(s.unaryAccess), grpc.StreamInterceptor(s.streamAccess))
+	}
+	return options
+}
+
+// Serve answers on connections that speak HTTP/2 until Stop. It returns nil after Stop.
+func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+
+// ServeHTTP answers a gRPC call that came to Go's own HTTP/2 server: slower than Serve, for connections that may also carry other requests.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.ServeHTTP(w, r) }
+
+// Stop ends subscriptions, lets running calls finish within the context, and then ends everything.
+func (s *Server) Stop(ctx context.Context) {
+	s.end()
+	done := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-done
+	}
+}
