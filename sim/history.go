@@ -18,6 +18,7 @@ type op struct {
 	state    opState
 	first    int64 // first revision, when acknowledged
 	actual   int64 // head reported with a conflict
+	floor    int64 // highest revision of the stream acknowledged to anybody before the call; -1: none
 	tries    int
 }
 

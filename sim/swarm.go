@@ -28,6 +28,7 @@ type swarm struct {
 	DiskMax      time.Duration // slowest append
 	SegmentBytes int64
 
+	Think  time.Duration // longest pause of a client between two ops
 	Faults time.Duration // length of the phase with faults
 }
 
@@ -73,7 +74,8 @@ func drawSwarm(r *rand.Rand) swarm {
 		ReplaceAfter: between(1500*time.Millisecond, 3*time.Second),
 		DiskMax:      between(50*time.Microsecond, 20*time.Millisecond),
 		SegmentBytes: int64(8+r.IntN(56)) << 10,
-		Faults:       between(8*time.Second, 14*time.Second),
+		Think:        between(10*time.Millisecond, 200*time.Millisecond),
+		Faults:       between(7*time.Second, 12*time.Second),
 	}
 	s.ClusterSize = 3
 	if s.Nodes >= 5 && r.IntN(2) == 0 {
