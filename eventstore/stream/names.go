@@ -54,8 +54,8 @@ type Interner struct {
 	slots []string
 }
 
-// internSlots bounds an Interner: 2,048 strings.
-const internSlots = 2048
+// internSlots bounds an Interner: 512 strings, 8 KiB beside the strings.
+const internSlots = 512
 
 // String returns b as a string that does not alias b.
 func (t *Interner) String(b []byte) string {
