@@ -11,8 +11,8 @@ package engine
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
+	"strings"
 )
 
 // Names of the engines this version drives; they are stored in the inventory
@@ -69,7 +69,7 @@ type Peer struct {
 }
 
 // Address is host:port.
-func (p Peer) Address() string { return net.JoinHostPort(p.Host, strconv.Itoa(p.Port)) }
+func (p Peer) Address() string { return hostPort(p.Host, p.Port) }
 
 // Instance is one database process as its agent knows it.
 type Instance struct {
@@ -99,7 +99,14 @@ type Instance struct {
 func (i Instance) Key() string { return i.Cluster + "/" + i.Node }
 
 // Address is host:port.
-func (i Instance) Address() string { return net.JoinHostPort(i.Host, strconv.Itoa(i.Port)) }
+func (i Instance) Address() string { return hostPort(i.Host, i.Port) }
+
+func hostPort(host string, port int) string {
+	if strings.Contains(host, ":") { // IPv6
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(port)
+}
 
 // Action is one idempotent thing a driver is asked to do. Args are listed with
 // the action's constant.

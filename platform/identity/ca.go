@@ -40,10 +40,12 @@ const (
 // Kind says what a certificate's holder is.
 type Kind string
 
+// Kinds of holders: the control plane's own server, an agent, an event-store
+// node (client and server).
 const (
-	KindControl Kind = "control" // the control plane's own server
+	KindControl Kind = "control"
 	KindAgent   Kind = "agent"
-	KindNode    Kind = "node" // event-store node, client and server
+	KindNode    Kind = "node"
 )
 
 // Identity is the holder of a certificate.

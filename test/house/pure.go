@@ -15,12 +15,13 @@ var Pure = []string{
 	"control/health",
 	"control/plan",
 	"control/operation",
+	"control/engine",
 }
 
 // pureImports are the only packages a pure package may import, besides other pure ones: the parts of the standard
 // library without I/O, clock, randomness or locks, and leaf libraries that compute.
 var pureImports = map[string]bool{
-	"bytes": true, "cmp": true, "encoding/base64": true, "encoding/binary": true, "encoding/hex": true,
+	"bytes": true, "cmp": true, "context": true /* in signatures of interfaces */, "encoding/base64": true, "encoding/binary": true, "encoding/hex": true,
 	"encoding/json": true, "errors": true, "fmt": true, "hash": true, "hash/crc32": true, "crypto/sha256": true,
 	"iter": true, "maps": true, "math": true, "math/bits": true, "regexp": true, "slices": true, "sort": true,
 	"strconv": true, "strings": true, "time": true, "unicode": true, "unicode/utf8": true, "container/heap": true,

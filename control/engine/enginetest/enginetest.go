@@ -71,16 +71,13 @@ func within(t *testing.T, limit time.Duration) context.Context {
 // Eventually polls until ok returns "" and fails with its last text otherwise.
 func Eventually(t *testing.T, what string, ok func() string) {
 	t.Helper()
-	deadline := time.Now().Add(settle)
-	for {
-		wrong := ok()
-		if wrong == "" {
-			return
-		}
+	deadline, tick := time.Now().Add(settle), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for wrong := ok(); wrong != ""; wrong = ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %s in vain until %s: %s", settle, what, wrong)
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 }
 
@@ -357,11 +354,13 @@ func (h Harness) backAndForth(t *testing.T) {
 		watch.Add(1)
 		go func() {
 			defer watch.Done()
+			looks := time.NewTicker(20 * time.Millisecond) // the agent's, much faster
+			defer looks.Stop()
 			for ctx.Err() == nil {
 				if _, err := d.Observe(ctx, in); err != nil && !errors.Is(err, context.Canceled) {
 					t.Errorf("observe %s during switches: %v", in.Node, err)
 				}
-				time.Sleep(20 * time.Millisecond) // the agent's looks, much faster
+				<-looks.C
 			}
 		}()
 	}

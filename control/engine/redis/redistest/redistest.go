@@ -179,11 +179,12 @@ func (s *Server) Number(section, field string) int {
 // for, when it does not within the limit.
 func Eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline, tick := time.Now().Add(limit), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %s in vain: %s", limit, what)
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-tick.C
 	}
 }
