@@ -5,12 +5,13 @@ import { Link, Navigate, Outlet, useLocation, useMatches } from '@tanstack/react
 import { useEffect } from 'react';
 import { troubleFrom } from '../api/errors';
 import { useFeed, useLive } from '../api/feed';
+import type { ClusterSummary } from '../api/types';
 import { ToneIcon } from '../components/Badges';
 import { ErrorFace, Loading, Note } from '../components/Faces';
 import { Logo } from '../components/Logo';
 import { useClusters } from '../features/clusters/queries';
 import { useSession, useSetupState, useSignOut } from '../features/session/session';
-import { useNow } from '../lib/clock';
+import { useNow, useStale } from '../lib/clock';
 import { age } from '../lib/format';
 import { bySeverity, verdictTone, verdictWord } from '../lib/severity';
 import classes from './Shell.module.css';
@@ -96,14 +97,7 @@ function Navigation() {
       {(clusters.data ?? []).length > 0 && (
         <ul className={classes.list} data-in={inCluster || undefined}>
           {bySeverity(clusters.data ?? []).map((c) => (
-            <li key={c.id}>
-              <Link to="/clusters/$id" params={{ id: c.id }} className={classes.item} activeProps={{ 'data-on': true }}>
-                <ToneIcon tone={verdictTone[c.verdict.level] ?? 'unknown'} size={15} />
-                <span className={classes.name}>{c.name}</span>
-                <span className="visually-hidden">{verdictWord[c.verdict.level]}</span>
-                {c.runningOperation && <span className={classes.running}>promoting</span>}
-              </Link>
-            </li>
+            <ClusterItem key={c.id} cluster={c} />
           ))}
         </ul>
       )}
@@ -111,6 +105,20 @@ function Navigation() {
         <IconServer2 size={18} stroke={1.7} aria-hidden /> Hosts
       </Link>
     </nav>
+  );
+}
+
+function ClusterItem({ cluster: c }: { cluster: ClusterSummary }) {
+  const stale = useStale(c.observedAt);
+  return (
+    <li>
+      <Link to="/clusters/$id" params={{ id: c.id }} className={classes.item} activeProps={{ 'data-on': true }}>
+        <ToneIcon tone={stale ? 'unknown' : (verdictTone[c.verdict.level] ?? 'unknown')} size={15} />
+        <span className={classes.name}>{c.name}</span>
+        <span className="visually-hidden">{stale ? 'not seen lately' : verdictWord[c.verdict.level]}</span>
+        {c.runningOperation && <span className={classes.running}>promoting</span>}
+      </Link>
+    </li>
   );
 }
 

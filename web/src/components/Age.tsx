@@ -1,7 +1,7 @@
 import { Tooltip } from '@mantine/core';
 import { IconClockPause } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
-import { useNow } from '../lib/clock';
+import { useNow, useStale } from '../lib/clock';
 import { age, ageMs, ago, dateTime, isStale } from '../lib/format';
 
 interface AgeProps {
@@ -37,9 +37,8 @@ export function Age({ at, by, sentence = false, event = false }: AgeProps) {
 
 /** Greys its content when the observation it shows is older than three seconds. */
 export function Dated({ at, children, className }: { at: string | null | undefined; children: ReactNode; className?: string }) {
-  const now = useNow();
   return (
-    <span data-stale={isStale(ageMs(at, now)) || undefined} className={className}>
+    <span data-stale={useStale(at) || undefined} className={className}>
       {children}
     </span>
   );

@@ -1,4 +1,5 @@
 import { useSyncExternalStore } from 'react';
+import { ageMs, isStale } from './format';
 
 // Ages are differences between the server's stamps and now. A browser whose
 // clock is off would show wrong ages, so the offset is learned from the Date
@@ -43,6 +44,11 @@ function listen(changed: () => void): () => void {
       timer = undefined;
     }
   };
+}
+
+/** Whether an observation is older than three seconds; re-renders its users only when that changes. */
+export function useStale(at: string | null | undefined): boolean {
+  return useSyncExternalStore(listen, () => isStale(ageMs(at, ticked)));
 }
 
 /** Server time that moves on by itself, twice a second. */

@@ -47,11 +47,11 @@ export function tally(clusters: readonly ClusterSummary[]): { healthy: number; r
 }
 
 /** "Healthy: can lose 1 node" keeps its word once: the word is split off a sentence that already starts with it. */
-export function splitVerdict(level: VerdictLevel, sentence: string): { word: string; rest: string } {
+export function splitVerdict(level: VerdictLevel, sentence: string): { word: string; rest: string; mark: ':' | '.' } {
   const word = verdictWord[level] ?? sentence;
   const prefix = /^([A-Za-z -]{2,12}):\s*/.exec(sentence);
   if (prefix && prefix[1]!.toLowerCase().replace('-', ' ') === word.toLowerCase()) {
-    return { word, rest: sentence.slice(prefix[0].length) };
+    return { word, rest: sentence.slice(prefix[0].length), mark: ':' };
   }
-  return { word, rest: sentence };
+  return { word, rest: sentence, mark: '.' };
 }

@@ -100,7 +100,7 @@ export function AuditTab() {
         </Button>
       )}
       {open && (
-        <Drawer opened onClose={() => patch({ row: undefined })} position="right" size={640} title={<span className={classes.title}>What happened</span>} closeButtonProps={{ 'aria-label': 'Close' }}>
+        <Drawer opened onClose={() => patch({ row: undefined })} position="right" size={640} padding={24} title={<span className={classes.title}>What happened</span>} closeButtonProps={{ 'aria-label': 'Close' }}>
           {shown ? (
             <Detail row={shown} cluster={id} />
           ) : (

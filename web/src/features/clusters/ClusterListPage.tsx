@@ -1,5 +1,5 @@
 import { Link } from '@tanstack/react-router';
-import { IconArrowRight, IconChevronRight } from '@tabler/icons-react';
+import { IconArrowRight } from '@tabler/icons-react';
 import { troubleFrom } from '../../api/errors';
 import type { ClusterSummary } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
@@ -8,6 +8,7 @@ import { Command } from '../../components/Copy';
 import { Empty, ErrorFace, Loading } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
 import { Sparkline } from '../../components/Sparkline';
+import { useStale } from '../../lib/clock';
 import { bytes, rate, toNumber } from '../../lib/format';
 import { bySeverity, splitVerdict, tally, verdictTone } from '../../lib/severity';
 import classes from './ClusterListPage.module.css';
@@ -69,8 +70,9 @@ function List({ clusters }: { clusters: ClusterSummary[] }) {
 }
 
 function Row({ cluster: c }: { cluster: ClusterSummary }) {
-  const tone = verdictTone[c.verdict.level] ?? 'unknown';
-  const { word, rest } = splitVerdict(c.verdict.level, c.verdict.sentence);
+  const stale = useStale(c.observedAt);
+  const tone = stale ? 'unknown' : (verdictTone[c.verdict.level] ?? 'unknown');
+  const { word, rest, mark } = splitVerdict(c.verdict.level, c.verdict.sentence);
   return (
     <div className={classes.row} role="row" data-tone={tone}>
       <div className={classes.cluster} role="cell">
@@ -85,7 +87,12 @@ function Row({ cluster: c }: { cluster: ClusterSummary }) {
             </span>
           </div>
           <p className={classes.verdict}>
-            <strong>{word}.</strong> {rest}
+            <strong>
+              {stale && 'Last known: '}
+              {word}
+              {mark}
+            </strong>{' '}
+            {rest}
           </p>
           {c.runningOperation && (
             <p className={classes.operation}>
@@ -137,7 +144,6 @@ function Row({ cluster: c }: { cluster: ClusterSummary }) {
         <span className={classes.seen}>
           seen <Age at={c.observedAt} sentence />
         </span>
-        <IconChevronRight size={18} stroke={1.7} aria-hidden />
       </div>
     </div>
   );

@@ -10,6 +10,7 @@ import { isLead, RoleBadge, StatusBadge, ToneIcon } from '../../components/Badge
 import { ErrorFace, Loading } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
 import { Sparkline } from '../../components/Sparkline';
+import { useStale } from '../../lib/clock';
 import { bytes, rate, toNumber } from '../../lib/format';
 import { splitVerdict, verdictTone } from '../../lib/severity';
 import { OperationPanel } from '../operations/OperationPanel';
@@ -110,15 +111,21 @@ function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clus
 }
 
 function Head({ cluster: c, onPromote }: { cluster: ClusterDetail; onPromote: (node: string) => void }) {
-  const tone = verdictTone[c.verdict.level] ?? 'unknown';
-  const { word, rest } = splitVerdict(c.verdict.level, c.verdict.sentence);
+  const stale = useStale(c.observedAt);
+  const tone = stale ? 'unknown' : (verdictTone[c.verdict.level] ?? 'unknown');
+  const { word, rest, mark } = splitVerdict(c.verdict.level, c.verdict.sentence);
   return (
     <header className={classes.head}>
       <div className={classes.verdict} data-tone={tone}>
         <ToneIcon tone={tone} size={30} />
         <div>
           <h1 data-testid="verdict">
-            <span className={classes.word}>{word}.</span> {rest}
+            <span className={classes.word}>
+              {stale && 'Last known: '}
+              {word}
+              {mark}
+            </span>{' '}
+            {rest}
           </h1>
           <p className="quiet">
             {c.name}, {engineName(c.engine)} {c.version}

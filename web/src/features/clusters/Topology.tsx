@@ -4,10 +4,10 @@ import { useMemo } from 'react';
 import type { ClusterDetail, Link } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { RoleIcon, ToneIcon } from '../../components/Badges';
+import { useStale } from '../../lib/clock';
 import { bytes, lagSeconds, rate, sentenceCase, toNumber } from '../../lib/format';
 import { nodeTone } from '../../lib/severity';
-import { engineName } from './engine';
-import { cardHeight, place, type Edge, type Placed } from './layout';
+import { cardHeight, leadHeight, place, type Edge, type Placed } from './layout';
 import classes from './Topology.module.css';
 
 /** The lag of a link in words: "in step", "12 KiB, 40 ms behind", "link down". */
@@ -24,6 +24,7 @@ function lagWords(link: Pick<Link, 'up' | 'lagBytes' | 'lagSeconds'>): string {
 export function Topology({ cluster, onNode }: { cluster: ClusterDetail; onNode: (name: string) => void }) {
   const { ref, width } = useElementSize();
   const layout = useMemo(() => place(cluster.nodes, cluster.links, width), [cluster.nodes, cluster.links, width]);
+  const old = useStale(cluster.observedAt);
   const into = new Map(cluster.links.map((l) => [l.to, l]));
   return (
     <figure className={classes.figure} aria-label={`Replication of ${cluster.name}`}>
@@ -31,13 +32,13 @@ export function Topology({ cluster, onNode }: { cluster: ClusterDetail; onNode: 
         {width > 0 && (
           <>
             {layout.zones.map((z) => (
-              <div key={z.lane} className={classes.zone} data-lane={z.lane} style={{ left: z.x, top: z.y, width: z.width, height: z.height }}>
+              <div key={z.lane} className={classes.zone} data-lane={z.lane} data-narrow={layout.narrow || undefined} style={{ left: z.x, top: z.y, width: z.width, height: z.height }}>
                 <span>{zoneTitle(cluster.engine, z.lane)}</span>
               </div>
             ))}
             <svg className={classes.lines} width={layout.width} height={layout.height} aria-hidden="true">
               {layout.edges.map((e) => (
-                <Line key={`${e.link.from}>${e.link.to}`} edge={e} flowing={e.link.up && (cluster.writesPerSecond ?? 0) > 0} />
+                <Line key={`${e.link.from}>${e.link.to}`} edge={e} flowing={!old && e.link.up && (cluster.writesPerSecond ?? 0) > 0} />
               ))}
             </svg>
             {!layout.narrow &&
@@ -60,8 +61,8 @@ export function Topology({ cluster, onNode }: { cluster: ClusterDetail; onNode: 
 }
 
 function zoneTitle(engine: string, lane: 'sync' | 'async'): string {
-  if (lane === 'async') return 'Apart: copies that do not vote';
-  return engine === 'eventstore' ? 'Voters: a write counts once a majority has it on disk' : `Replicas: ${engineName(engine)} copies to them asynchronously`;
+  if (lane === 'async') return 'Clones: they copy, they do not vote';
+  return engine === 'eventstore' ? 'Followers: they vote' : 'Replicas: copied to asynchronously';
 }
 
 function Line({ edge, flowing }: { edge: Edge; flowing: boolean }) {
@@ -76,6 +77,7 @@ function Line({ edge, flowing }: { edge: Edge; flowing: boolean }) {
 function Card({ placed, width, link, writes, narrow, onOpen }: { placed: Placed; width: number; link: Link | undefined; writes: number | null; narrow: boolean; onOpen: () => void }) {
   const { node, lane } = placed;
   const tone = nodeTone[node.status.level] ?? 'unknown';
+  const stale = useStale(node.lastUpdate);
   return (
     <button
       type="button"
@@ -83,28 +85,34 @@ function Card({ placed, width, link, writes, narrow, onOpen }: { placed: Placed;
       data-lane={lane}
       data-testid={`topology-${node.name}`}
       data-role={node.role}
-      style={{ transform: `translate(${placed.x}px, ${placed.y}px)`, width, height: cardHeight }}
+      data-stale-card={stale || undefined}
+      style={{ transform: `translate(${placed.x}px, ${placed.y}px)`, width, height: lane === 'lead' ? leadHeight : cardHeight }}
       onClick={onOpen}
     >
-      <Dated at={node.lastUpdate} className={classes.body}>
+      <span className={classes.body}>
         <span className={classes.top}>
           <span className={classes.icon}>
             <RoleIcon role={node.role} size={lane === 'lead' ? 20 : 17} />
           </span>
           <span className={classes.name}>{node.name}</span>
-          {lane === 'lead' ? <span className={classes.rate}>{rate(writes)} writes/s</span> : narrow && link ? <span className={classes.rate}>{lagWords(link)}</span> : null}
+          {narrow && link && lane !== 'lead' && <span className={classes.rate}>{lagWords(link)}</span>}
         </span>
+        {lane === 'lead' && (
+          <span className={classes.big}>
+            {rate(writes)} <span>writes per second</span>
+          </span>
+        )}
         <span className={classes.bottom}>
           <span>
             {sentenceCase(node.role)}
             {node.location ? ` · ${node.location}` : ''}
           </span>
           <span className={classes.state} data-tone={tone}>
-            {lane !== 'lead' && <ToneIcon tone={tone} size={14} />}
+            {(lane !== 'lead' || tone !== 'ok') && <ToneIcon tone={stale ? 'unknown' : tone} size={14} />}
             {node.status.level} · <Age at={node.lastUpdate} by={node.observedBy} />
           </span>
         </span>
-      </Dated>
+      </span>
     </button>
   );
 }

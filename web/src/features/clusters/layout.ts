@@ -36,6 +36,8 @@ export interface Layout {
 }
 
 export const cardHeight = 76;
+/** The card of the node that leads is taller: it also carries the write rate. */
+export const leadHeight = 108;
 const gap = 14;
 const zonePad = 16;
 const zoneTitle = 28;
@@ -75,7 +77,7 @@ export function place(nodes: readonly ClusterNode[], links: readonly Link[], wid
   const columnX = narrow ? zonePad + 34 : width - cardWidth - zonePad;
   const zoneX = narrow ? 0 : columnX - zonePad;
   const zoneWidth = cardWidth + 2 * zonePad + (narrow ? 34 : 0);
-  let y = narrow && first ? cardHeight + 46 : 0;
+  let y = narrow && first ? leadHeight + 40 : 0;
   for (const [lane, group] of [['sync', follow], ['async', apart]] as const) {
     if (group.length === 0) continue;
     const height = zoneTitle + zonePad + group.length * cardHeight + (group.length - 1) * gap + zonePad / 2;
@@ -83,9 +85,9 @@ export function place(nodes: readonly ClusterNode[], links: readonly Link[], wid
     group.forEach((node, i) => cards.push({ node, lane, x: columnX, y: y + zoneTitle + zonePad / 2 + i * (cardHeight + gap) }));
     y += height + zoneGap;
   }
-  const height = Math.max(y - zoneGap, cardHeight + (narrow ? 0 : 40));
+  const height = Math.max(y - zoneGap, leadHeight);
   if (first) {
-    cards.unshift({ node: first, lane: 'lead', x: narrow ? 0 : 0, y: narrow ? 0 : Math.round((height - cardHeight) / 2) });
+    cards.unshift({ node: first, lane: 'lead', x: narrow ? 0 : 0, y: narrow ? 0 : Math.round((height - leadHeight) / 2) });
   }
 
   const at = new Map(cards.map((c) => [c.node.name, c]));
@@ -101,7 +103,7 @@ export function place(nodes: readonly ClusterNode[], links: readonly Link[], wid
 
 function curve(from: Placed, to: Placed, cardWidth: number): Pick<Edge, 'd' | 'mid'> {
   const x1 = from.x + cardWidth;
-  const y1 = from.y + cardHeight / 2;
+  const y1 = from.y + (from.lane === 'lead' ? leadHeight : cardHeight) / 2;
   const x2 = to.x;
   const y2 = to.y + cardHeight / 2;
   if (x2 <= x1) {
@@ -120,7 +122,7 @@ function curve(from: Placed, to: Placed, cardWidth: number): Pick<Edge, 'd' | 'm
 
 function elbow(from: Placed, to: Placed): Pick<Edge, 'd' | 'mid'> {
   const x = 18;
-  const y1 = from.y + cardHeight;
+  const y1 = from.y + (from.lane === 'lead' ? leadHeight : cardHeight);
   const y2 = to.y + cardHeight / 2;
   return { d: `M${x} ${y1}V${y2 - 10}Q${x} ${y2} ${x + 10} ${y2}H${to.x}`, mid: { x: (x + to.x) / 2 + 6, y: y2 } };
 }

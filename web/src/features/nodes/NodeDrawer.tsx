@@ -24,7 +24,7 @@ interface DrawerProps {
 export function NodeDrawer({ cluster, name, onClose, onPromote }: DrawerProps) {
   const node = cluster.nodes.find((n) => n.name === name);
   return (
-    <Drawer opened onClose={onClose} position="right" size={620} title={<span className={classes.title}>{name}</span>} closeButtonProps={{ 'aria-label': 'Close' }}>
+    <Drawer opened onClose={onClose} position="right" size={640} padding={24} title={<span className={classes.title}>{name}</span>} closeButtonProps={{ 'aria-label': 'Close' }}>
       {node ? (
         <Body cluster={cluster} node={node} onPromote={onPromote} />
       ) : (

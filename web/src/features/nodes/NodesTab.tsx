@@ -26,7 +26,7 @@ export function NodesTab() {
   const navigate = useNavigate();
   const { data: c } = useCluster(id);
   if (!c) return null;
-  const nodes = sortNodes(c.nodes;
+  const nodes = sortNodes(c.nodes);
   if (nodes.length === 0) {
     return (
       <Empty title="No node has reported yet">
@@ -86,7 +86,7 @@ function Row({ node: n, onOpen, onPromote }: { node: ClusterNode; onOpen: () => 
       <td data-label="Promotable" className={classes.wide}>
         <button type="button" className={classes.why} onClick={onOpen} aria-label={`Report of ${n.name}: ${n.promotable.ok ? 'promotable' : `not promotable, ${n.promotable.reason}`}`}>
           <StatusBadge tone={n.promotable.ok ? 'ok' : lead ? 'unknown' : 'warn'}>{n.promotable.ok ? 'Yes' : 'No'}</StatusBadge>
-          <span className={classes.reason}>{n.promotable.reason}</span>
+          <span className={classes.reason}>{sentenceCase(n.promotable.reason)}</span>
         </button>
       </td>
       <td data-label="Lag" className="num">
@@ -118,10 +118,8 @@ function Row({ node: n, onOpen, onPromote }: { node: ClusterNode; onOpen: () => 
         <span className={classes.under}>by {n.observedBy || 'nobody'}</span>
       </td>
       <td className={classes.actions}>
-        {lead ? (
-          <span className="faint nowrap">Leads</span>
-        ) : (
-          <Button size="xs" variant={n.promotable.ok ? 'light' : 'default'} onClick={onPromote} disabled={!mayPromote(session.data?.role)} aria-label={`Promote ${n.name}`}>
+        {!lead && (
+          <Button size="xs" variant="default" onClick={onPromote} disabled={!mayPromote(session.data?.role)} aria-label={`Promote ${n.name}`}>
             Promote
           </Button>
         )}

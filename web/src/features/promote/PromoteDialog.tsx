@@ -9,7 +9,8 @@ import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
 import { useNow } from '../../lib/clock';
-import { ageMs, count, milliseconds, toNumber } from '../../lib/format';
+import { ageMs, count, milliseconds, sentenceCase, toNumber } from '../../lib/format';
+import { shellQuote } from '../../lib/shell';
 import { leadWord } from '../clusters/engine';
 import { changedChecks, tallyChecks } from '../report/report';
 import { ReportList } from '../report/ReportList';
@@ -49,7 +50,10 @@ export function PromoteDialog({ cluster, node, undoOf, onClose, onStarted }: Dia
       closeButtonProps={{ 'aria-label': 'Close without promoting' }}
       classNames={{ header: classes.header, body: classes.modalBody }}
     >
-      <Content cluster={cluster} node={node} undoOf={undoOf} onStarted={onStarted} />
+      {/* The dialog begins with reading: nothing that acts has the focus. */}
+      <div tabIndex={-1} data-autofocus className={classes.start}>
+        <Content cluster={cluster} node={node} undoOf={undoOf} onStarted={onStarted} />
+      </div>
     </Modal>
   );
 }
@@ -142,6 +146,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
           </Section>
         )}
       </div>
+      <div className={classes.side}>
       <div className={classes.decide}>
         {p.refused ? (
           <Refused plan={p} />
@@ -197,9 +202,10 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
           </div>
         )}
         <div className={classes.cli}>
-          <span className="faint">The same from the command line</span>
-          <Command value={cliLine(p, cluster.id, reason, undoOf)} prompt label="Copy as command line" />
+          <span className="faint">{p.refused ? 'The report on the command line' : 'The same from the command line'}</span>
+          <Command value={p.refused ? `baton explain ${shellQuote(cluster.id)} ${shellQuote(node)}` : cliLine(p, cluster.id, reason, undoOf)} prompt label="Copy as command line" />
         </div>
+      </div>
       </div>
     </form>
   );
@@ -243,7 +249,7 @@ function Expect({ plan: p, node, from, lead }: { plan: Plan; node: string; from:
       <dl>
         <div>
           <dt>Writes pause for about</dt>
-          <dd className="num">{stall === null ? 'unknown' : milliseconds(stall)}</dd>
+          <dd className={classes.stall}>{stall === null ? 'unknown' : milliseconds(stall)}</dd>
           {toNumber(p.stallBudgetMs) !== null && <dd className={classes.small}>At most {milliseconds(p.stallBudgetMs)}: after that it rolls back by itself.</dd>}
         </div>
         <div>
@@ -260,7 +266,7 @@ function Refused({ plan: p }: { plan: Plan }) {
   return (
     <div className={classes.refused} data-testid="refused">
       <Note tone="bad" title={`${p.node} cannot be promoted now`}>
-        <p>{p.report.reason || 'Its checks refuse. Nothing was changed.'}</p>
+        <p>{sentenceCase(p.report.reason || 'its checks refuse. Nothing was changed.')}</p>
       </Note>
       {refusals.length > 0 && (
         <ol className={classes.repairs}>

@@ -26,7 +26,7 @@ export function Door({ title, lead, children }: { title: string; lead: string; c
             ))}
           </g>
           <g>
-            <g transform="translate(303 455) rotate(-62)">
+            <g transform="translate(297 435) rotate(-70)">
               <rect x="-62" y="-16" width="124" height="32" rx="16" fill="#fff" />
               <rect x="-30" y="-16" width="10" height="32" fill="var(--door)" />
               <rect x="20" y="-16" width="10" height="32" fill="var(--door)" />

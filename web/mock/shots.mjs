@@ -1,0 +1,149 @@
+// Takes a picture of every page, dialog and state, in both widths and color
+// schemes, from the mock control plane (npm run mock). For eyes, not for
+// machines: look at them.
+// Usage: BASE=http://127.0.0.1:8400 OUT=/tmp/shots [ONLY=regexp] [SIZES=wide,phone] [SCHEMES=light,dark] npm run shots
+
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const base = process.env.BASE ?? 'http://127.0.0.1:8400';
+const out = process.env.OUT ?? 'shots';
+const only = new RegExp(process.env.ONLY ?? '.');
+const sizes = { wide: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
+const chosenSizes = (process.env.SIZES ?? 'wide,phone').split(',');
+const chosenSchemes = (process.env.SCHEMES ?? 'light,dark').split(',');
+mkdirSync(out, { recursive: true });
+
+const mock = async (body) => (await fetch(`${base}/__mock`, { method: 'POST', body: JSON.stringify({ reset: true, ...body }) })).json();
+const seen = (page, text) => page.getByText(text).first().waitFor();
+
+/** name -> what the mock does, where to go, what to wait for and do before the picture. */
+const shots = {
+  'sign-in': { scenario: 'signed-out', path: '/sign-in', act: (p) => seen(p, 'User name') },
+  'sign-in-wrong': {
+    scenario: 'signed-out', path: '/sign-in',
+    act: async (p) => {
+      await p.fill('input[name=username]', 'admin');
+      await p.fill('input[name=password]', 'guess');
+      await p.keyboard.press('Enter');
+      await seen(p, 'is wrong');
+    },
+  },
+  setup: { scenario: 'setup', path: '/setup#token=good', act: (p) => seen(p, 'Create user') },
+  'setup-no-token': { scenario: 'setup', path: '/setup', act: (p) => seen(p, 'one-use link') },
+  clusters: { path: '/clusters', act: (p) => seen(p, 'sessions-3 is down') },
+  'clusters-empty': { scenario: 'empty', path: '/clusters', act: (p) => seen(p, 'Three commands') },
+  'clusters-error': { scenario: 'error', path: '/clusters', act: async (p) => { await p.getByRole('alert').waitFor({ timeout: 20000 }); } },
+  'clusters-stale': { scenario: 'stale', path: '/clusters', act: (p) => p.waitForTimeout(1500) },
+  overview: { path: '/clusters/demo', act: (p) => p.getByTestId('topology-demo-5').waitFor() },
+  'overview-redis': { path: '/clusters/sessions', act: (p) => p.getByTestId('topology-sessions-3').waitFor() },
+  'overview-down': { path: '/clusters/ledger', act: (p) => p.getByTestId('topology-ledger-3').waitFor() },
+  'overview-stale': { scenario: 'stale', path: '/clusters/demo', act: (p) => p.getByTestId('topology-demo-5').waitFor() },
+  'overview-lost': {
+    path: '/clusters/demo',
+    act: async (p) => {
+      await p.getByTestId('topology-demo-5').waitFor();
+      await fetch(`${base}/__mock`, { method: 'POST', body: '{"scenario":"lost"}' });
+      await seen(p, 'No connection');
+      await p.waitForTimeout(4500);
+    },
+  },
+  'promote-menu': { path: '/clusters/demo', act: async (p) => { await p.getByRole('button', { name: 'Promote', exact: true }).click(); await seen(p, 'Which node'); } },
+  nodes: { path: '/clusters/demo/nodes', act: (p) => p.getByTestId('node-demo-5').waitFor() },
+  'nodes-redis': { path: '/clusters/sessions/nodes', act: (p) => p.getByTestId('node-sessions-3').waitFor() },
+  'node-drawer': { path: '/clusters/demo/nodes?node=demo-3', act: (p) => seen(p, 'load per core') },
+  audit: { path: '/clusters/demo/audit', act: (p) => p.getByTestId('audit-row').first().waitFor() },
+  'audit-drawer': { path: '/clusters/demo/audit', act: async (p) => { await p.getByTestId('audit-row').first().getByRole('button').click(); await seen(p, 'Chain hash'); await p.waitForTimeout(400); } },
+  'audit-empty': { path: '/clusters/ledger/audit', act: (p) => seen(p, 'Nothing was done') },
+  promote: { path: '/clusters/demo?promote=demo-3', act: (p) => p.getByTestId('typed-name').waitFor(), full: true },
+  'promote-typed': {
+    path: '/clusters/demo?promote=demo-2',
+    act: async (p) => {
+      await p.getByTestId('typed-name').fill('demo-2');
+      await p.getByTestId('dry-run').click();
+      await seen(p, 'Dry run passed');
+    },
+  },
+  'promote-wrong': { path: '/clusters/demo?promote=demo-2', act: async (p) => { await p.getByTestId('typed-name').fill('demo-3'); } },
+  'promote-refused': { path: '/clusters/sessions?promote=sessions-3', act: (p) => p.getByTestId('refused').waitFor() },
+  'promote-stale': {
+    scenario: 'stale-report', path: '/clusters/demo?promote=demo-2',
+    act: async (p) => { await p.getByTestId('typed-name').fill('demo-2'); await p.getByTestId('promote').click(); await seen(p, 'changed while'); },
+  },
+  'promote-busy': {
+    scenario: 'busy', path: '/clusters/demo?promote=demo-2',
+    act: async (p) => { await p.getByTestId('typed-name').fill('demo-2'); await p.getByTestId('promote').click(); await seen(p, 'Another operation'); },
+  },
+  running: { scenario: 'frozen', start: { cluster: 'sessions', node: 'sessions-2', everyMs: 120 }, path: '/clusters/sessions', act: async (p) => { await p.getByTestId('operation').waitFor(); await p.waitForTimeout(900); } },
+  'running-list': { scenario: 'frozen', start: { cluster: 'sessions', node: 'sessions-2', everyMs: 120 }, path: '/clusters', act: (p) => seen(p, 'Promotion running') },
+  result: {
+    path: '/clusters/demo?promote=demo-2',
+    act: async (p) => {
+      await p.getByTestId('typed-name').fill('demo-2');
+      await p.getByTestId('promote').click();
+      await seen(p, 'demo-2 leads now');
+      await p.waitForTimeout(900);
+    },
+  },
+  'result-rolled-back': { scenario: 'rolled-back', start: { cluster: 'sessions', node: 'sessions-2', everyMs: 100 }, path: '/clusters/sessions', op: true, act: (p) => seen(p, 'Rolled back:') },
+  'result-human': { scenario: 'needs-human', start: { cluster: 'sessions', node: 'sessions-2', everyMs: 100 }, path: '/clusters/sessions', op: true, act: (p) => seen(p, 'needs a human') },
+  'operation-page': { path: '/clusters/demo/audit', act: async (p) => { await p.getByTestId('audit-row').first().getByRole('button').click(); await p.getByText('Result and proof').click(); await p.getByTestId('operation').waitFor(); } },
+  viewer: { scenario: 'viewer', path: '/clusters/demo/nodes', act: (p) => p.getByTestId('node-demo-5').waitFor() },
+  hosts: { path: '/hosts', act: (p) => seen(p, 'rack-b-1') },
+  'not-found': { path: '/clusters/nope', act: async (p) => { await p.getByRole('alert').waitFor({ timeout: 20000 }); } },
+  'no-page': { path: '/nowhere', act: (p) => seen(p, 'no page') },
+  'person-menu': { path: '/clusters', act: async (p) => { await p.getByRole('button', { name: /account and appearance/ }).first().click(); await seen(p, 'Sign out'); }, sizes: ['wide'] },
+  'phone-menu': { path: '/clusters', act: async (p) => { await p.getByRole('button', { name: 'Open the menu' }).click(); await p.waitForTimeout(500); }, sizes: ['phone'] },
+};
+
+const browser = await chromium.launchPersistentContext(mkdtempSync(join(tmpdir(), 'baton-shots-')), {
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  headless: true,
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+let failures = 0;
+for (const [name, shot] of Object.entries(shots)) {
+  if (!only.test(name)) continue;
+  for (const size of shot.sizes ?? chosenSizes) {
+    if (!chosenSizes.includes(size)) continue;
+    for (const scheme of chosenSchemes) {
+      const { operation } = await mock({ scenario: shot.scenario ?? 'normal', start: shot.start });
+      const page = await browser.newPage();
+      const errors = [];
+      page.on('pageerror', (e) => errors.push(String(e)));
+      page.on('console', (m) => m.type() === 'error' && !/status of (4|5)\d\d|ERR_/.test(m.text()) && errors.push(m.text()));
+      await page.setViewportSize(sizes[size]);
+      await page.emulateMedia({ colorScheme: scheme });
+      const label = `${name}-${size}-${scheme}`;
+      try {
+        await page.goto(base + shot.path + (shot.op ? `?op=${operation}` : ''));
+        await shot.act(page);
+        await page.waitForTimeout(350);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        if (wide > 0) errors.push(`the page is ${wide} px too wide`);
+        const dialog = page.locator('[data-testid=promote-dialog]');
+        if (shot.full || size === 'phone') {
+          // Tall enough to see all of it.
+          const height = Math.max(sizes[size].height, await page.evaluate(() => Math.max(document.documentElement.scrollHeight, ...[...document.querySelectorAll('[role=dialog]')].map((e) => e.scrollHeight + 200))));
+          await page.setViewportSize({ width: sizes[size].width, height: Math.min(height, 4000) });
+          await page.waitForTimeout(250);
+        }
+        void dialog;
+        await page.screenshot({ path: join(out, `${label}.png`) });
+      } catch (e) {
+        errors.push(String(e).split('\n')[0]);
+        await page.screenshot({ path: join(out, `${label}.png`) }).catch(() => {});
+      }
+      if (errors.length) {
+        failures++;
+        console.log(`${label}: ${errors.join(' | ')}`);
+      }
+      await page.close();
+    }
+  }
+}
+await browser.close();
+console.log(failures === 0 ? 'no page had an error' : `${failures} pictures had errors`);
+process.exit(failures === 0 ? 0 : 1);
