@@ -52,6 +52,7 @@ type Config struct {
 
 	WriteTimeout    time.Duration
 	ReplaceAfter    time.Duration // a voter silent for so long is replaced by a clone
+	CatchUpFor      time.Duration // a clone must have been caught up for so long before it is promoted; 2 s when zero
 	PriorityHoldOff time.Duration // the leader must have led, and the successor been fit, for so long
 	StickyFor       time.Duration // a promotion by name is not undone by priority for so long
 	ResignHoldOff   time.Duration // a resigned leader is not chosen by priority for so long

@@ -1,90 +1,351 @@
 // Package node assembles one event-store node: log, index, replica, links to
 // the other nodes and the duties of its role.
+//
+// A node starts with its data directory and its links. While it belongs to no
+// cluster a bootstrap goroutine founds or joins one (bootstrap.go). Then the
+// replica runs; every node gossips its state five times a second and whenever
+// it changes (gossip.go), and whoever leads looks after the membership
+// (steward.go). Commands of operators are in operate.go, appends in append.go.
 package node
 
 import (
 	"context"
-	"net/http"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"baton/eventstore/index"
+	"baton/eventstore/log"
 	"baton/eventstore/membership"
+	"baton/eventstore/peer"
 	"baton/eventstore/reader"
-	"baton/eventstore/stream"
+	"baton/eventstore/replica"
+	"baton/platform/clock"
+	"baton/platform/vfs"
 )
 
-// HelloPath is where a node answers other nodes' seeds on its client port.
-const HelloPath = "/peer/hello"
+// ErrRemoved is the reason of a node that was removed from its cluster.
+var ErrRemoved = errors.New("this node was removed from the cluster; wipe its data directory to let it join again")
 
 // Node is a running node. All methods may be called from any goroutine.
-type Node struct{}
+type Node struct {
+	cfg   Config
+	fs    vfs.FS
+	clock clock.Clock
 
-// PromoteResult tells what a promotion did.
-type PromoteResult struct {
-	Leader  membership.MemberID   `json:"leader"`
-	Term    uint64                `json:"term,string"`
-	TookMs  int64                 `json:"tookMs"`
-	Changed []membership.MemberID `json:"changed"` // members whose role changed
+	mu         sync.Mutex
+	identity   identity
+	founding   foundingState
+	introduced map[membership.MemberID]introduction // see linkMembers
+
+	storage  *replica.Storage
+	index    index.Index
+	machine  *replica.Machine
+	reader   *reader.Reader
+	network  *peer.Network
+	peerAddr string
+
+	replica atomic.Pointer[replica.Replica] // nil until the node belongs to a cluster
+	peers   *peerTable
+	boot    *bootstrapState
+	steward *steward
+	waiting atomic.Pointer[string] // what bootstrap waits for
+
+	changeMu  sync.Mutex
+	gossipNow chan struct{}
+	changed   chan struct{} // closed and replaced when leader, roster or a peer's report changes
+
+	ctx      context.Context
+	cancel   context.CancelFunc
+	threads  sync.WaitGroup
+	done     chan error
+	stopOnce sync.Once
+	stopped  chan struct{}
+	reason   atomic.Pointer[error]
 }
 
 // Start opens the data directory, begins to listen for peers and returns. The
 // node founds or joins its cluster in the background; see View and Ready.
-func Start(cfg Config) (*Node, error) { return nil, ErrStopped }
+func Start(cfg Config) (*Node, error) {
+	cfg.setDefaults()
+	if refusal := membership.CheckSize(cfg.ClusterSize); refusal != nil {
+		return nil, refusal
+	}
+	n := &Node{
+		cfg: cfg, fs: cfg.FS, clock: clock.Real(), changed: make(chan struct{}),
+		done: make(chan error, 1), stopped: make(chan struct{}),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.peers, n.boot = newPeerTable(), newBootstrapState()
+	n.introduced = make(map[membership.MemberID]introduction)
+	n.gossipNow = make(chan struct{}, 1)
+	if err := n.open(); err != nil {
+		n.cancel()
+		n.closeStorage()
+		return nil, err
+	}
+	return n, nil
+}
 
-// Stop ends everything and returns when it has.
-func (n *Node) Stop() {}
+func (n *Node) open() error {
+	if err := vfs.MkdirAllSync(n.fs, n.cfg.Dir, 0o700); err != nil {
+		return fmt.Errorf("create the data directory: %w", err)
+	}
+	if err := n.openStorage(); err != nil {
+		return err
+	}
+	last, err := n.storage.Log.LastIndex()
+	if err != nil {
+		return fmt.Errorf("read the log's end: %w", err)
+	}
+	if n.identity, err = loadIdentity(n.fs, n.cfg.Dir, last > 0); err != nil {
+		return err
+	}
+	if _, err := readJSON(n.fs, path.Join(n.cfg.Dir, foundingFile), &n.founding); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", n.cfg.PeerListen)
+	if err != nil {
+		return fmt.Errorf("listen for peers at %s: %w", n.cfg.PeerListen, err)
+	}
+	n.peerAddr = n.cfg.PeerAdvertise
+	if n.peerAddr == "" {
+		n.peerAddr = listener.Addr().String()
+	}
+	if n.cfg.Name == "" {
+		n.cfg.Name = n.peerAddr
+		if n.cfg.ClientHost != "" {
+			n.cfg.Name = net.JoinHostPort(n.cfg.ClientHost, strconv.Itoa(n.cfg.ClientPort))
+		}
+	}
+	n.steward = newSteward(n)
+	n.network = peer.New(peer.Options{
+		Listener: listener, ServerTLS: n.cfg.PeerServerTLS, ClientTLS: n.cfg.PeerClientTLS,
+		Handler: n.peerHandler(), Logger: n.cfg.Logger,
+	})
+	if n.identity.ClusterID != "" {
+		if err := n.startReplica(); err != nil {
+			n.network.Close()
+			return err
+		}
+	} else {
+		n.goRun(n.bootstrap)
+	}
+	n.goRun(n.gossip)
+	return nil
+}
+
+func (n *Node) openStorage() error {
+	opened, err := log.Open(log.Options{
+		FS: n.fs, Dir: path.Join(n.cfg.Dir, "log"), SegmentBytes: n.cfg.SegmentBytes, CacheBytes: n.cfg.CacheBytes,
+		LostWritesDir: path.Join(n.cfg.Dir, "lost-writes"), Logger: n.cfg.Logger, Background: true,
+	})
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	n.storage = &replica.Storage{Log: opened}
+	if n.storage.State, err = log.OpenState(n.fs, n.cfg.Dir); err != nil {
+		return fmt.Errorf("open term and vote: %w", err)
+	}
+	if n.storage.Commit, err = replica.OpenCommitFile(n.fs, n.cfg.Dir); err != nil {
+		return err
+	}
+	dir := n.cfg.IndexDir
+	if dir == "" {
+		dir = filepath.Join(n.cfg.Dir, "index")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create the index directory: %w", err)
+	}
+	pebble, err := index.OpenPebble(index.PebbleOptions{Dir: dir, Logger: n.cfg.Logger})
+	if err != nil {
+		return fmt.Errorf("open the index: %w", err)
+	}
+	n.index = pebble
+	heads := index.NewHeads(n.index, opened, 0)
+	if n.machine, err = replica.NewMachine(n.storage, n.index, heads, n.cfg.Logger); err != nil {
+		return err
+	}
+	n.reader = reader.New(opened, n.index, heads, n.machine.Watermark(), reader.Options{})
+	return nil
+}
+
+func (n *Node) closeStorage() {
+	if n.index != nil {
+		_ = n.index.Close()
+	}
+	if n.storage == nil {
+		return
+	}
+	if n.storage.State != nil {
+		_ = n.storage.State.Close()
+	}
+	_ = n.storage.Log.Close()
+}
+
+// startReplica begins to take part in the cluster of identity.ClusterID.
+func (n *Node) startReplica() error {
+	n.mu.Lock()
+	chosen := n.founding.Chosen
+	id := n.identity
+	n.mu.Unlock()
+	if chosen != nil && chosen.ClusterID == id.ClusterID && chosen.IsFounder(id.ID) {
+		if err := replica.Found(n.storage, chosen); err != nil {
+			return err
+		}
+	}
+	r, err := replica.New(replica.Options{
+		Core:      replica.CoreConfig{ID: uint64(id.ID), Storage: n.storage, Machine: n.machine},
+		TickEvery: n.cfg.TickEvery, Send: n.network.Send, IDs: n.reader,
+		Changed: n.replicaChanged, Logger: n.cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	n.replica.Store(r)
+	n.linkMembers()
+	n.notify()
+	n.goRun(func() { n.watch(r) })
+	n.goRun(n.steward.run)
+	n.goRun(n.announce)
+	return nil
+}
+
+// watch stops the node when its replica stops by itself.
+func (n *Node) watch(r *replica.Replica) {
+	select {
+	case <-r.Done():
+		if err := r.Failure(); err != nil {
+			n.stopWith(err)
+		}
+	case <-n.ctx.Done():
+	}
+}
+
+func (n *Node) goRun(f func()) {
+	n.threads.Add(1)
+	go func() {
+		defer n.threads.Done()
+		f()
+	}()
+}
+
+// Stop hands leadership over, ends everything and returns when it has.
+func (n *Node) Stop() {
+	n.handOver()
+	n.stopWith(nil)
+	<-n.stopped
+}
+
+// stopTransfer bounds how long a stopping leader waits for its successor.
+const stopTransfer = 500 * time.Millisecond
+
+func (n *Node) handOver() {
+	r := n.replica.Load()
+	if r == nil || n.ctx.Err() != nil || !r.Status().IsLeader() {
+		return
+	}
+	facts := n.facts(r.Status())
+	successor, refusal := facts.Successor()
+	if refusal != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, stopTransfer)
+	defer cancel()
+	r.Transfer(successor)
+	_ = n.waitFor(ctx, func() bool { return !r.Status().IsLeader() })
+}
+
+func (n *Node) stopWith(reason error) {
+	n.stopOnce.Do(func() {
+		if reason != nil {
+			n.reason.Store(&reason)
+			n.done <- reason
+		}
+		n.cancel()
+		go func() {
+			n.network.Close()
+			if r := n.replica.Load(); r != nil {
+				if err := r.Stop(); err != nil && reason == nil {
+					n.cfg.Logger.Error("stopping the replica", "err", err)
+				}
+			}
+			n.threads.Wait()
+			n.closeStorage()
+			close(n.done)
+			close(n.stopped)
+		}()
+	})
+}
 
 // Done delivers the reason once when the node stopped by itself: a failed disk,
 // its removal from the cluster. It is closed when the node has stopped.
-func (n *Node) Done() <-chan error { return nil }
-
-// Append runs one command. A follower or clone forwards it to the leader unless
-// requireLeader; a read-only replica never forwards. Errors: *NotLeaderError,
-// ErrNoLeader, ErrBusy (nothing was appended), ErrTimeout (unknown), ErrStopped.
-func (n *Node) Append(ctx context.Context, cmd *stream.Command, requireLeader bool) (stream.Outcome, error) {
-	return stream.Outcome{}, ErrStopped
-}
+func (n *Node) Done() <-chan error { return n.done }
 
 // Reader reads what this node has applied.
-func (n *Node) Reader() *reader.Reader { return nil }
+func (n *Node) Reader() *reader.Reader { return n.reader }
 
-// ConfirmLeader returns nil once a quorum confirmed that this node leads and
-// everything committed before the call is applied here, else *NotLeaderError.
-func (n *Node) ConfirmLeader(ctx context.Context) error { return ErrStopped }
+// ID returns the node's id.
+func (n *Node) ID() membership.MemberID { return n.identity.ID }
 
-// View is this node's picture of the cluster.
-func (n *Node) View() membership.View { return membership.View{} }
+// PeerAddress returns the address other nodes dial.
+func (n *Node) PeerAddress() string { return n.peerAddr }
 
-// Self is this node's own entry in View.
-func (n *Node) Self() membership.NodeView { return membership.NodeView{} }
+// Segments describes the log's files, for comparing nodes.
+func (n *Node) Segments() []log.SegmentInfo { return n.storage.Log.Segments() }
 
-// Ready reports whether the node serves: it belongs to a cluster, knows a leader
-// and has applied what it found. The text says what is awaited.
-func (n *Node) Ready() (bool, string) { return false, "" }
-
-// Promote makes the named member the leader (lead), or a clone a voter. Any
-// node accepts it and passes it to the leader. Errors: *membership.Refusal.
-func (n *Node) Promote(ctx context.Context, nameOrID string, lead bool) (PromoteResult, error) {
-	return PromoteResult{}, ErrStopped
+// self is this node as a member.
+func (n *Node) self() membership.Member {
+	return membership.Member{
+		ID: n.identity.ID, InstanceID: n.identity.InstanceID, Name: n.cfg.Name, PeerAddr: n.peerAddr,
+		ClientHost: n.cfg.ClientHost, ClientPort: n.cfg.ClientPort,
+		Priority: n.cfg.Priority, ReadOnlyReplica: n.cfg.ReadOnlyReplica,
+	}
 }
 
-// Resign makes the leader hand over to the best follower; not chosen next. On a
-// node that does not lead it is refused.
-func (n *Node) Resign(ctx context.Context) error { return ErrStopped }
-
-// SetPriority sets this node's own priority, replicated.
-func (n *Node) SetPriority(ctx context.Context, priority int) error { return ErrStopped }
-
-// SetClusterSize sets the number of voters wanted: 1, 3, 5, 7 or 9.
-func (n *Node) SetClusterSize(ctx context.Context, size int) error { return ErrStopped }
-
-// AddMember admits a node that runs at member.PeerAddr and has no cluster yet.
-// It joins as a clone (or read-only replica). Only PeerAddr is needed.
-func (n *Node) AddMember(ctx context.Context, member membership.Member) (membership.Member, error) {
-	return membership.Member{}, ErrStopped
+func (n *Node) clusterID() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.identity.ClusterID
 }
 
-// RemoveMember removes a member for good. A leader hands over first.
-func (n *Node) RemoveMember(ctx context.Context, nameOrID string) error { return ErrStopped }
+// notify wakes everybody in waitFor.
+func (n *Node) notify() {
+	n.changeMu.Lock()
+	close(n.changed)
+	n.changed = make(chan struct{})
+	n.changeMu.Unlock()
+}
 
-// HelloHandler answers GET HelloPath on the client port with this node's peer
-// address and cluster; nodes that have it as a seed ask there.
-func (n *Node) HelloHandler() http.Handler { return http.NotFoundHandler() }
+// waitFor returns nil once condition holds; it is asked after every change.
+func (n *Node) waitFor(ctx context.Context, condition func() bool) error {
+	for {
+		n.changeMu.Lock()
+		changed := n.changed
+		n.changeMu.Unlock()
+		if condition() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.ctx.Done():
+			return ErrStopped
+		}
+	}
+}
+
+// replicaChanged runs on the replica's loop.
+func (n *Node) replicaChanged(s replica.Status) {
+	n.steward.statusChanged(&s)
+	n.pokeGossip()
+	n.notify()
+}

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"baton/eventstore/membership"
+	"baton/eventstore/peer"
+	"baton/eventstore/replica"
+	"baton/eventstore/stream"
+)
+
+// forwarded is the answer to a forwarded command.
+type forwarded struct {
+	Result  forwardResult   `json:"result"`
+	Outcome *stream.Outcome `json:"outcome,omitempty"`
+	Text    string          `json:"text,omitempty"`
+}
+
+type forwardResult string
+
+const (
+	forwardDone        forwardResult = "done"
+	forwardNotAppended forwardResult = "not-appended" // safe to send again
+	forwardUnknown     forwardResult = "unknown"
+	forwardBusy        forwardResult = "busy"
+	forwardFailed      forwardResult = "failed"
+)
+
+// Append runs one command. A follower or clone forwards it to the leader unless
+// requireLeader; a read-only replica never forwards. While leadership moves, and
+// as long as the command is known not to have been appended, it is kept and sent
+// again within the write timeout. Errors: *NotLeaderError, ErrNoLeader, ErrBusy
+// (nothing was appended), ErrTimeout (unknown), ErrStopped.
+func (n *Node) Append(ctx context.Context, cmd *stream.Command, requireLeader bool) (stream.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.WriteTimeout)
+	defer cancel()
+	r := n.replica.Load()
+	if r == nil {
+		return stream.Outcome{}, ErrNoLeader
+	}
+	if status := r.Status(); status.State != raftLeader && (requireLeader || n.cfg.ReadOnlyReplica) {
+		return stream.Outcome{}, r.LeaderError()
+	}
+	for {
+		outcome, err := n.appendOnce(ctx, r, cmd)
+		if !errors.Is(err, replica.ErrNotAppended) {
+			return outcome, err
+		}
+		if err := n.waitForLeader(ctx, r); err != nil {
+			return stream.Outcome{}, err
+		}
+	}
+}
+
+// appendOnce tries here or at the leader. ErrNotAppended says: try again.
+func (n *Node) appendOnce(ctx context.Context, r *replica.Replica, cmd *stream.Command) (stream.Outcome, error) {
+	status := r.Status()
+	switch status.Lead {
+	case 0:
+		return stream.Outcome{}, replica.ErrNotAppended
+	case status.ID:
+		if !status.IsLeader() {
+			return stream.Outcome{}, replica.ErrNotAppended
+		}
+		return r.Propose(ctx, cmd)
+	}
+	return n.forward(ctx, membership.MemberID(status.Lead), cmd)
+}
+
+// waitForLeader waits until there is somebody to send to: not the same leader in
+// the same state as before, unless it is this node and ready.
+func (n *Node) waitForLeader(ctx context.Context, r *replica.Replica) error {
+	err := n.waitFor(ctx, func() bool {
+		status := r.Status()
+		if status.Lead == status.ID {
+			return status.IsLeader()
+		}
+		if status.Lead == 0 {
+			return false
+		}
+		id := membership.MemberID(status.Lead)
+		leader, ok := n.peers.get(id)
+		return ok && n.network.Up(id) && !leader.down && leader.State == membership.StateLeader && leader.Term >= status.Term
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrStopped):
+		return ErrStopped
+	}
+	return ErrNoLeader
+}
+
+func (n *Node) forward(ctx context.Context, leader membership.MemberID, cmd *stream.Command) (stream.Outcome, error) {
+	payload, err := n.network.Request(ctx, leader, requestAppend, cmd.Bytes())
+	var remote *peer.RemoteError
+	switch {
+	case errors.Is(err, peer.ErrUnreachable):
+		return stream.Outcome{}, replica.ErrNotAppended
+	case errors.As(err, &remote):
+		return stream.Outcome{}, fmt.Errorf("the leader refused the command: %w", err)
+	case err != nil:
+		return stream.Outcome{}, ErrTimeout
+	}
+	var answer forwarded
+	if err := json.Unmarshal(payload, &answer); err != nil {
+		return stream.Outcome{}, ErrTimeout
+	}
+	switch answer.Result {
+	case forwardDone:
+		return *answer.Outcome, nil
+	case forwardNotAppended:
+		return stream.Outcome{}, replica.ErrNotAppended
+	case forwardBusy:
+		return stream.Outcome{}, ErrBusy
+	case forwardUnknown:
+		return stream.Outcome{}, ErrTimeout
+	}
+	return stream.Outcome{}, fmt.Errorf("the leader refused the command: %s", answer.Text)
+}
+
+// answerAppend runs a command another node forwarded. It is not passed on: the
+// sender finds out who leads.
+func (n *Node) answerAppend(ctx context.Context, payload []byte) ([]byte, error) {
+	cmd, err := stream.ParseCommand(payload)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.WriteTimeout)
+	defer cancel()
+	r := n.replica.Load()
+	if r == nil {
+		return json.Marshal(forwarded{Result: forwardNotAppended})
+	}
+	outcome, err := r.Propose(ctx, cmd)
+	switch {
+	case err == nil:
+		return json.Marshal(forwarded{Result: forwardDone, Outcome: &outcome})
+	case errors.Is(err, replica.ErrNotAppended):
+		return json.Marshal(forwarded{Result: forwardNotAppended})
+	case errors.Is(err, ErrBusy):
+		return json.Marshal(forwarded{Result: forwardBusy})
+	case errors.Is(err, ErrTimeout), errors.Is(err, ErrStopped):
+		return json.Marshal(forwarded{Result: forwardUnknown})
+	}
+	return json.Marshal(forwarded{Result: forwardFailed, Text: err.Error()})
+}
+
+// ConfirmLeader returns nil once a quorum confirmed that this node leads and
+// everything committed before the call is applied here, else *NotLeaderError.
+func (n *Node) ConfirmLeader(ctx context.Context) error {
+	r := n.replica.Load()
+	if r == nil {
+		return ErrNoLeader
+	}
+	err := r.ReadIndex(ctx)
+	if errors.Is(err, replica.ErrNotAppended) {
+		return r.LeaderError()
+	}
+	return err
+}
+
+// proposeRoster replicates a change of the roster that moves no votes.
+func (n *Node) proposeRoster(ctx context.Context, r *replica.Replica, change membership.Change) error {
+	cmd, err := stream.NewAdmin(replica.RosterRecord, change.Encode())
+	if err != nil {
+		return fmt.Errorf("encode membership change: %w", err)
+	}
+	_, err = r.Propose(ctx, cmd)
+	return err
+}

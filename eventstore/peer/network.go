@@ -1,0 +1,209 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"baton/eventstore/membership"
+)
+
+// Handler is what a node does with what arrives. Its functions are called from
+// several goroutines and must not block, except Request.
+type Handler struct {
+	// Hello describes this node to one it dials.
+	Hello func() Hello
+	// Welcome judges a node that dials this one; see Judge.
+	Welcome func(Hello) Welcome
+	Raft    func(messages []*raftpb.Message)
+	Status  func(from membership.MemberID, payload []byte)
+	// Request answers. The payload is the handler's to keep.
+	Request func(ctx context.Context, from membership.MemberID, kind uint8, payload []byte) ([]byte, error)
+	// Linked says that the link to a member is up.
+	Linked func(membership.MemberID)
+	// Lost says that the link to a member went down, or (refused) that nothing
+	// listens at its address.
+	Lost func(id membership.MemberID, refused bool)
+	// Refused says that a node does not want the connection.
+	Refused func(*RefusedError)
+}
+
+// Options configure a Network.
+type Options struct {
+	Listener  net.Listener
+	ServerTLS *tls.Config // nil: plain TCP
+	ClientTLS *tls.Config
+	Handler   Handler
+	Logger    *slog.Logger
+}
+
+// Network holds all links of one node. Safe for concurrent use.
+type Network struct {
+	listener net.Listener
+	client   *tls.Config
+	handler  Handler
+	logger   *slog.Logger
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	threads sync.WaitGroup
+
+	mu      sync.Mutex
+	links   map[string]*link // by address
+	inbound map[*conn]struct{}
+	closed  bool
+
+	routes atomic.Pointer[map[uint64]*link] // by member id; never changed once stored
+}
+
+// New starts to accept connections.
+func New(opts Options) *Network {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &Network{
+		listener: opts.Listener, client: opts.ClientTLS, handler: opts.Handler, logger: opts.Logger,
+		ctx: ctx, cancel: cancel, links: make(map[string]*link), inbound: make(map[*conn]struct{}),
+	}
+	if opts.ServerTLS != nil {
+		n.listener = tls.NewListener(opts.Listener, opts.ServerTLS)
+	}
+	n.routes.Store(&map[uint64]*link{})
+	n.threads.Add(1)
+	go func() {
+		defer n.threads.Done()
+		n.accept()
+	}()
+	return n
+}
+
+// Close ends all links and returns when their goroutines have.
+func (n *Network) Close() {
+	n.cancel()
+	_ = n.listener.Close()
+	n.mu.Lock()
+	n.closed = true
+	for c := range n.inbound {
+		_ = c.Close()
+	}
+	n.mu.Unlock()
+	n.threads.Wait()
+}
+
+// Target is a member to be linked to.
+type Target struct {
+	ID      membership.MemberID
+	Address string
+}
+
+// SetTargets keeps links to exactly these members, and to addresses asked by
+// Request since.
+func (n *Network) SetTargets(targets []Target) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return
+	}
+	routes := make(map[uint64]*link, len(targets))
+	keep := make(map[string]bool, len(targets))
+	for _, target := range targets {
+		keep[target.Address] = true
+		l := n.links[target.Address]
+		if l == nil || l.memberID() != target.ID {
+			if l != nil {
+				l.cancel()
+			}
+			l = n.newLink(target.Address, target.ID)
+			n.links[target.Address] = l
+		}
+		routes[uint64(target.ID)] = l
+	}
+	for address, l := range n.links {
+		if !keep[address] {
+			l.cancel()
+			delete(n.links, address)
+		}
+	}
+	n.routes.Store(&routes)
+}
+
+// Send hands raft messages to the links. It never blocks; messages to a member
+// that is not linked are dropped.
+func (n *Network) Send(messages []*raftpb.Message) {
+	routes := *n.routes.Load()
+	for len(messages) > 0 {
+		to, count := messages[0].GetTo(), 1
+		for count < len(messages) && messages[count].GetTo() == to {
+			count++
+		}
+		if l := routes[to]; l != nil {
+			if c := l.current(); c != nil {
+				c.sendRaft(messages[:count])
+			}
+		}
+		messages = messages[count:]
+	}
+}
+
+// Broadcast sends this node's status to every linked member.
+func (n *Network) Broadcast(payload []byte) {
+	for _, l := range *n.routes.Load() {
+		if c := l.current(); c != nil {
+			c.sendStatus(payload)
+		}
+	}
+}
+
+// Request asks a member. Errors: ErrUnreachable (not sent), ErrLinkLost or the
+// context's (unknown), *RemoteError.
+func (n *Network) Request(ctx context.Context, to membership.MemberID, kind uint8, payload []byte) ([]byte, error) {
+	l := (*n.routes.Load())[uint64(to)]
+	if l == nil {
+		return nil, ErrUnreachable
+	}
+	return l.request(ctx, kind, payload)
+}
+
+// RequestAddress asks whoever answers at the address, as Request does. The link
+// stays until the next SetTargets.
+func (n *Network) RequestAddress(ctx context.Context, address string, kind uint8, payload []byte) ([]byte, error) {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return nil, ErrUnreachable
+	}
+	l := n.links[address]
+	if l == nil {
+		l = n.newLink(address, 0)
+		n.links[address] = l
+	}
+	n.mu.Unlock()
+	return l.request(ctx, kind, payload)
+}
+
+// Up reports whether the member is linked now.
+func (n *Network) Up(id membership.MemberID) bool {
+	l := (*n.routes.Load())[uint64(id)]
+	return l != nil && l.current() != nil
+}
+
+func (n *Network) lost(id membership.MemberID, refused bool) {
+	if id != 0 && n.handler.Lost != nil {
+		n.handler.Lost(id, refused)
+	}
+}
+
+func (n *Network) dialContext(ctx context.Context, address string) (net.Conn, error) {
+	dialer := net.Dialer{}
+	if n.client == nil {
+		return dialer.DialContext(ctx, "tcp", address)
+	}
+	secure := tls.Dialer{NetDialer: &dialer, Config: n.client}
+	return secure.DialContext(ctx, "tcp", address)
+}
