@@ -52,7 +52,7 @@ func TestKilledAtEveryMoment(t *testing.T) {
 			late  bool
 			lag   int
 			again int // kill the second process at this moment, 0 never
-		}{{"restarted_at_once", false, 0, 0}, {"restarted_after_the_pause", true, 0, 0}, {"with_lag", true, 2, 0}, {"killed_twice", false, 0, 3}, {"killed_twice_late", true, 0, 7}} {
+		}{{"restarted_at_once", false, 0, 0}, {"restarted_after_the_pause", true, 0, 0}, {"with_lag", true, 30, 0}, {"killed_twice", false, 0, 3}, {"killed_twice_late", true, 0, 7}} {
 			t.Run(eng+"/"+v.name, func(t *testing.T) {
 				t.Parallel()
 				states := map[operation.State]int{}

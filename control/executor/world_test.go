@@ -47,8 +47,8 @@ type world struct {
 	acked []int64 // ids acknowledged to the writer
 	next  int64
 	ids   int
-	// lag is how many entries a replica takes per round; 0 takes all.
-	lag int
+	// lag is how many rounds of writes pass between two of replication.
+	lag, rounds int
 	// before and after each order; an error from before keeps it from
 	// reaching the agent, one from after loses the answer.
 	before, after func(o agent.Order) error
@@ -92,7 +92,10 @@ func (w *world) live() {
 		}
 		w.mu.Lock()
 		w.write()
-		w.replicate()
+		if w.rounds++; w.rounds > w.lag {
+			w.rounds = 0
+			w.replicate()
+		}
 		w.mu.Unlock()
 	}
 }
@@ -122,11 +125,7 @@ func (w *world) replicate() {
 			n.data = slices.Clone(m.data) // another history: everything anew
 			m.fullSyncs++
 		}
-		take := len(m.data) - len(n.data)
-		if w.lag > 0 {
-			take = min(take, w.lag)
-		}
-		n.data = append(n.data, m.data[len(n.data):len(n.data)+take]...)
+		n.data = append(n.data, m.data[len(n.data):]...)
 		n.replid = m.replid
 	}
 }

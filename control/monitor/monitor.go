@@ -1,0 +1,316 @@
+// Package monitor keeps what the agents report and makes of it what the rest
+// of the control plane asks for: the facts of a cluster at this moment, its
+// verdict, the last minute of its writes. It orders nothing.
+//
+// A Monitor may be used from many goroutines. What it keeps is bounded: the
+// newest report of each agent, one observation and one minute of numbers per
+// node and cluster.
+package monitor
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"time"
+
+	"baton/control/agent"
+	"baton/control/engine"
+	"baton/control/health"
+	"baton/control/inventory"
+	"baton/control/plan"
+)
+
+// Cadence is how often verdicts are made anew; agents report as often.
+const Cadence = 500 * time.Millisecond
+
+// HistorySeconds is how much of the writes per second is kept.
+const HistorySeconds = 60
+
+// Reports is where agents' reports come from; *hub.Hub is one.
+type Reports interface {
+	// Reports returns the newest report of every agent, by id.
+	Reports() map[string]agent.Report
+	// Subscribe delivers each report as it comes.
+	Subscribe(buffer int) (<-chan agent.Report, func())
+	// Connected tells whether the agent has a link now.
+	Connected(agentID string) bool
+}
+
+// Options of a Monitor.
+type Options struct {
+	Reports   Reports
+	Inventory *inventory.Inventory
+	Now       func() time.Time
+	// Journal tells whether the journal takes writes, and if not why; nil: it does.
+	Journal func() (ok bool, why string)
+	// Running describes the operation that holds a cluster; nil: its id does.
+	Running func(operation string) string
+}
+
+// Monitor is the keeper of reports.
+type Monitor struct {
+	Options
+
+	mu      sync.Mutex
+	nodes   map[key]*seen
+	history map[string]*ring
+	beat    chan struct{} // closed and replaced at each report taken in
+}
+
+type key struct{ cluster, node string }
+
+// seen is the last that was reported of a node.
+type seen struct {
+	agentID  string
+	instance agent.InstanceReport
+	host     engine.HostFacts
+	// at is when it was observed and received when its report came, both on
+	// our clock.
+	at, received time.Time
+	lastRole     engine.Role
+}
+
+// ring keeps one number per second.
+type ring struct {
+	values []float64
+	second int64
+}
+
+// New returns a monitor that knows nothing yet.
+func New(o Options) *Monitor {
+	return &Monitor{Options: o, nodes: map[key]*seen{}, history: map[string]*ring{}, beat: make(chan struct{})}
+}
+
+// Run takes reports in until ctx ends.
+func (m *Monitor) Run(ctx context.Context) error {
+	reports, cancel := m.Reports.Subscribe(64)
+	defer cancel()
+	for _, r := range m.Reports.Reports() {
+		m.take(r)
+	}
+	tick := time.NewTicker(Cadence)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case r, ok := <-reports:
+			if !ok {
+				return nil
+			}
+			m.take(r)
+		case <-tick.C:
+			m.record()
+		}
+	}
+}
+
+// take keeps a report.
+func (m *Monitor) take(r agent.Report) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	received := r.ReceivedAt
+	if received.IsZero() {
+		received = m.Now()
+	}
+	for _, in := range r.Instances {
+		k := key{in.Cluster, in.Node}
+		s := m.nodes[k]
+		if s == nil {
+			s = &seen{}
+			m.nodes[k] = s
+		}
+		s.agentID, s.instance, s.host, s.received = r.Agent, in, r.Host, received
+		if in.Observation != nil {
+			// The agent's own clock tells how old the look was when it reported.
+			s.at = received.Add(-max(0, r.At.Sub(in.Observation.At)))
+			if o := in.Observation; o.Up && o.Role != engine.RoleUnknown && o.Role != "" {
+				s.lastRole = o.Role
+			}
+		}
+		if in.ProcessInfo == nil && in.Process != "" {
+			for i := range r.Processes {
+				if r.Processes[i].Name == in.Process {
+					s.instance.ProcessInfo = &r.Processes[i]
+				}
+			}
+		}
+	}
+	close(m.beat)
+	m.beat = make(chan struct{})
+}
+
+// record adds this second's writes to the histories.
+func (m *Monitor) record() {
+	for _, c := range m.Inventory.Clusters() {
+		snap, ok := m.Snapshot(c.ID)
+		if !ok {
+			continue
+		}
+		rate, known := Writes(&snap)
+		m.mu.Lock()
+		h := m.history[c.ID]
+		if h == nil {
+			h = &ring{}
+			m.history[c.ID] = h
+		}
+		now := m.Now().Unix()
+		switch {
+		case !known:
+			rate = 0
+		}
+		if h.second != now {
+			h.second = now
+			h.values = append(h.values, rate)
+			h.values = h.values[max(0, len(h.values)-HistorySeconds):]
+		} else if len(h.values) > 0 {
+			h.values[len(h.values)-1] = rate
+		}
+		m.mu.Unlock()
+	}
+}
+
+// Writes is the primary's writes per second; ok is false when not observed.
+func Writes(s *health.Snapshot) (perSecond float64, ok bool) {
+	p := s.Primary()
+	if p == nil || p.Seen.WritesPerSecond < 0 {
+		return 0, false
+	}
+	return p.Seen.WritesPerSecond, true
+}
+
+// History returns a cluster's writes per second, oldest first.
+func (m *Monitor) History(cluster string) []float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.history[cluster]
+	if h == nil {
+		return []float64{}
+	}
+	return append([]float64{}, h.values...)
+}
+
+// Snapshot returns what is known of a cluster; ok is false for an unknown one.
+func (m *Monitor) Snapshot(cluster string) (health.Snapshot, bool) {
+	c, ok := m.Inventory.Cluster(cluster)
+	if !ok {
+		return health.Snapshot{}, false
+	}
+	now := m.Now()
+	s := health.Snapshot{Now: now, Cluster: cluster, Engine: c.Engine}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := map[string]bool{}
+	for _, member := range c.Members {
+		known[member.Name] = true
+		s.Nodes = append(s.Nodes, m.node(now, cluster, member))
+	}
+	// Members that joined the engine's cluster and that an agent reports.
+	for k, v := range m.nodes {
+		if k.cluster == cluster && !known[k.node] {
+			s.Nodes = append(s.Nodes, m.node(now, cluster, inventory.Member{Name: k.node, Address: v.instance.Address, Priority: 100}))
+		}
+	}
+	sort.Slice(s.Nodes, func(i, j int) bool { return s.Nodes[i].Name < s.Nodes[j].Name })
+	return s, true
+}
+
+// node joins what is registered and what is reported. The caller holds mu.
+func (m *Monitor) node(now time.Time, cluster string, member inventory.Member) health.Node {
+	n := health.Node{Name: member.Name, Agent: member.Agent, Address: member.Address, Priority: member.Priority, Never: member.Never,
+		Location: member.Location, Provider: member.Provider, ReportAge: -1}
+	v := m.nodes[key{cluster, member.Name}]
+	if v == nil {
+		return n
+	}
+	n.Agent, n.LastRole = v.agentID, v.lastRole
+	n.ReportAge = now.Sub(v.received)
+	host := v.host
+	n.Host, n.Disk, n.Process = &host, v.instance.Disk, v.instance.ProcessInfo
+	if v.instance.Address != "" {
+		n.Address = v.instance.Address
+	}
+	if n.Location == "" {
+		n.Location = host.Location
+	}
+	if n.Provider == "" {
+		n.Provider = host.Provider
+	}
+	if o := v.instance.Observation; o != nil {
+		n.Seen, n.SeenAge = o, now.Sub(v.at)
+		if o.Priority != 0 {
+			n.Priority = o.Priority
+		}
+	}
+	return n
+}
+
+// Facts returns the facts decisions depend on; ok is false for an unknown
+// cluster.
+func (m *Monitor) Facts(cluster string) (plan.Facts, bool) {
+	c, ok := m.Inventory.Cluster(cluster)
+	if !ok {
+		return plan.Facts{}, false
+	}
+	snap, _ := m.Snapshot(cluster)
+	f := plan.Facts{Snapshot: snap, Generation: c.Generation, Running: c.Running, RunningWhat: c.Running,
+		PastStalls: c.Stalls, JournalOK: true, Connected: map[string]bool{}}
+	if c.LastChange != nil {
+		f.LastChange = c.LastChange.At
+	}
+	if c.Running != "" && m.Running != nil {
+		f.RunningWhat = m.Running(c.Running)
+	}
+	if m.Journal != nil {
+		f.JournalOK, f.JournalWhy = m.Journal()
+	}
+	for i := range snap.Nodes {
+		if a := snap.Nodes[i].Agent; a != "" {
+			f.Connected[a] = m.Reports.Connected(a)
+		}
+	}
+	return f, true
+}
+
+// Fresh waits until every node whose agent has a link was observed after a
+// moment, at most until ctx ends, and returns the facts then.
+func (m *Monitor) Fresh(ctx context.Context, cluster string, after time.Time) plan.Facts {
+	for {
+		m.mu.Lock()
+		beat, late := m.beat, false
+		for k, v := range m.nodes {
+			if k.cluster == cluster && !v.at.After(after) && m.Reports.Connected(v.agentID) {
+				late = true
+			}
+		}
+		m.mu.Unlock()
+		if !late {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			late = false
+		case <-beat:
+			continue
+		}
+		break
+	}
+	f, _ := m.Facts(cluster)
+	return f
+}
+
+// Agents returns the newest report of every agent, sorted by host name.
+func (m *Monitor) Agents() []agent.Report {
+	reports := m.Reports.Reports()
+	out := make([]agent.Report, 0, len(reports))
+	for _, r := range reports {
+		out = append(out, r)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Name != out[j].Name {
+			return out[i].Name < out[j].Name
+		}
+		return out[i].Agent < out[j].Agent
+	})
+	return out
+}
