@@ -2,46 +2,183 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"strconv"
+
+	"baton/control/audit"
+	"baton/control/executor"
 )
 
-func notWired() error {
-	return &Problem{Title: "Not ready", Status: 503, Code: CodeUnavailable, Detail: "the control plane is starting", Retry: true}
+func (s *Server) getVersion(context.Context, *none) (*body[Version], error) {
+	return &body[Version]{Version{s.Version, s.Commit}}, nil
 }
 
-func (s *Server) getSetupState(context.Context, *none) (*body[SetupState], error) {
-	return nil, notWired()
-}
-func (s *Server) postSetup(context.Context, *setupInput) (*sessionOutput, error) {
-	return nil, notWired()
-}
-func (s *Server) postLogin(context.Context, *loginInput) (*sessionOutput, error) {
-	return nil, notWired()
-}
-func (s *Server) postLogout(context.Context, *none) (*logoutOutput, error)  { return nil, notWired() }
-func (s *Server) getSession(context.Context, *none) (*body[Session], error) { return nil, notWired() }
-func (s *Server) getVersion(context.Context, *none) (*body[Version], error) { return nil, notWired() }
 func (s *Server) getClusters(context.Context, *none) (*body[ClusterList], error) {
-	return nil, notWired()
+	return &body[ClusterList]{ClusterList{s.summaries()}}, nil
 }
-func (s *Server) getCluster(context.Context, *clusterInput) (*body[ClusterDetail], error) {
-	return nil, notWired()
+
+func (s *Server) getCluster(_ context.Context, in *clusterInput) (*body[ClusterDetail], error) {
+	d, ok := s.detail(in.ID)
+	if !ok {
+		return nil, notFoundCluster(in.ID)
+	}
+	return &body[ClusterDetail]{d}, nil
 }
-func (s *Server) getReport(context.Context, *nodeInput) (*body[Report], error) {
-	return nil, notWired()
+
+func (s *Server) getReport(ctx context.Context, in *nodeInput) (*body[Report], error) {
+	p, err := s.Executor.Plan(in.ID, in.Node)
+	if err != nil {
+		return nil, s.problem(ctx, in.ID, err)
+	}
+	return &body[Report]{reportView(&p.Report)}, nil
 }
-func (s *Server) postPlan(context.Context, *planInput) (*body[Plan], error) { return nil, notWired() }
-func (s *Server) postPromotion(context.Context, *promotionInput) (*status[PromotionAccepted], error) {
-	return nil, notWired()
+
+func (s *Server) postPlan(ctx context.Context, in *planInput) (*body[Plan], error) {
+	p, err := s.Executor.Plan(in.ID, in.Body.Node, in.Body.Overrides...)
+	if err != nil {
+		return nil, s.problem(ctx, in.ID, err)
+	}
+	return &body[Plan]{planView(&p)}, nil
 }
-func (s *Server) getAudit(context.Context, *auditInput) (*body[AuditPage], error) {
-	return nil, notWired()
+
+func (s *Server) postPromotion(ctx context.Context, in *promotionInput) (*status[PromotionAccepted], error) {
+	if in.Body.DryRun {
+		p, err := s.Executor.Plan(in.ID, in.Body.Node, in.Body.Overrides...)
+		if err != nil {
+			return nil, s.problem(ctx, in.ID, err)
+		}
+		return &status[PromotionAccepted]{http.StatusOK, PromotionAccepted{DryRun: true, Plan: ptr(planView(&p))}}, nil
+	}
+	who := who(ctx)
+	id, err := s.Executor.Promote(ctx, executor.Request{Cluster: in.ID, Node: in.Body.Node, TypedName: in.Body.TypedName,
+		ReportHash: in.Body.ReportHash, Generation: uint64(in.Body.Generation), Reason: in.Body.Reason, Overrides: in.Body.Overrides, Who: who.Who})
+	if err != nil {
+		return nil, s.refuse(ctx, in.ID, in.Body.Node, fmt.Sprintf("tried to promote %s", printable(in.Body.Node)), err)
+	}
+	*who.recorded = true // the request is in the cluster's stream, its end will be audited
+	return &status[PromotionAccepted]{http.StatusAccepted, PromotionAccepted{OperationID: id}}, nil
 }
-func (s *Server) getOperation(context.Context, *operationInput) (*body[Operation], error) {
-	return nil, notWired()
+
+func (s *Server) postUndo(ctx context.Context, in *undoInput) (*body[PromotionAccepted], error) {
+	who := who(ctx)
+	cluster, node, err := s.Executor.UndoTarget(in.ID)
+	what := "tried to switch back operation " + printable(in.ID)
+	if cluster == "" {
+		return nil, s.refuse(ctx, cluster, "", what, &unknownOperation{in.ID})
+	}
+	if err != nil {
+		return nil, s.refuse(ctx, cluster, node, what, err)
+	}
+	id, err := s.Executor.Promote(ctx, executor.Request{Cluster: cluster, Node: node, TypedName: in.Body.TypedName,
+		ReportHash: in.Body.ReportHash, Generation: uint64(in.Body.Generation), Reason: in.Body.Reason, UndoOf: in.ID, Who: who.Who})
+	if err != nil {
+		return nil, s.refuse(ctx, cluster, node, what, err)
+	}
+	*who.recorded = true
+	return &body[PromotionAccepted]{PromotionAccepted{OperationID: id}}, nil
 }
-func (s *Server) postUndo(context.Context, *undoInput) (*body[PromotionAccepted], error) {
-	return nil, notWired()
+
+func (s *Server) getOperation(_ context.Context, in *operationInput) (*body[Operation], error) {
+	o, ok := s.Inventory.Operation(in.ID)
+	if !ok {
+		return nil, (&unknownOperation{in.ID}).problem()
+	}
+	return &body[Operation]{s.operationView(&o)}, nil
 }
-func (s *Server) getHosts(context.Context, *none) (*body[HostList], error) { return nil, notWired() }
-func (s *Server) getEvents(w http.ResponseWriter, r *http.Request)         { w.WriteHeader(503) }
+
+func (s *Server) getAudit(_ context.Context, in *auditInput) (*body[AuditPage], error) {
+	if _, ok := s.Inventory.Cluster(in.ID); !ok && in.ID != audit.System {
+		return nil, notFoundCluster(in.ID)
+	}
+	before := 0
+	if in.Before != "" {
+		n, err := strconv.Atoi(in.Before)
+		if err != nil || n < 1 {
+			return nil, &Problem{Title: "The request is not valid", Status: 400, Code: CodeBadRequest, Detail: "before is not the next of a page", Fix: "leave before out to begin at the newest"}
+		}
+		before = n
+	}
+	page := AuditPage{}
+	var next int
+	page.Rows, next = s.auditRows(in.ID, before, in.Limit)
+	if next > 0 {
+		page.Next = strconv.Itoa(next)
+	}
+	n, bad := s.Inventory.VerifyAudit(in.ID)
+	page.Chain = AuditChain{OK: bad < 0, Records: n, Sentence: fmt.Sprintf("The chain of %d records is intact", n)}
+	if bad >= 0 {
+		page.Chain.Sentence = fmt.Sprintf("The chain breaks at record %d of %d: it was changed after it was written", bad+1, n)
+	}
+	return &body[AuditPage]{page}, nil
+}
+
+func (s *Server) getHosts(context.Context, *none) (*body[HostList], error) {
+	out := HostList{Hosts: []Host{}}
+	for _, r := range s.Monitor.Agents() {
+		h := Host{Name: r.Name, Agent: r.Agent, OS: r.Host.OS, Cores: r.Host.Cores, MemoryBytes: Int64(r.Host.MemoryBytes), Provider: r.Host.Provider, Location: r.Host.Location}
+		if !r.ReceivedAt.IsZero() {
+			h.LastReport = ptr(r.ReceivedAt)
+		}
+		out.Hosts = append(out.Hosts, h)
+	}
+	return &body[HostList]{out}, nil
+}
+
+// refuse records a refused attempt and translates its reason.
+func (s *Server) refuse(ctx context.Context, cluster, node, what string, err error) error {
+	p := s.problem(ctx, cluster, err)
+	rec := audit.Record{Cluster: cluster, Node: printable(node), What: what, Outcome: audit.Refused, Detail: p.Title + ": " + p.Detail}
+	if _, ok := s.Inventory.Cluster(cluster); !ok {
+		rec.Cluster, rec.What = audit.System, what+" of cluster "+printable(cluster)
+	}
+	s.record(ctx, rec)
+	return p
+}
+
+type unknownOperation struct{ id string }
+
+func (e *unknownOperation) Error() string { return "there is no operation " + strconv.Quote(e.id) }
+
+func (e *unknownOperation) problem() *Problem {
+	return &Problem{Title: "No such operation", Status: 404, Code: CodeUnknownOp, Detail: e.Error(), Fix: "baton audit lists them"}
+}
+
+// problem translates a refusal of the planner and the executor.
+func (s *Server) problem(ctx context.Context, cluster string, err error) *Problem {
+	var p *Problem
+	var unknown *executor.UnknownNodeError
+	var running *executor.RunningError
+	var stale *executor.StaleError
+	var refused *executor.RefusedError
+	var noOp *unknownOperation
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &noOp):
+		return noOp.problem()
+	case errors.Is(err, executor.ErrUnknownCluster):
+		return notFoundCluster(cluster)
+	case errors.As(err, &unknown):
+		p = &Problem{Title: "No such node", Status: 404, Code: CodeUnknownNode, Detail: err.Error(), Fix: "baton nodes " + cluster + " lists them"}
+		if unknown.Other != "" {
+			p.Title, p.Code = "The node belongs to another cluster", CodeNotOfCluster
+		}
+		return p
+	case errors.As(err, &running):
+		return &Problem{Title: "Another operation is running", Status: 409, Code: CodeRunning, Detail: running.What, OperationID: running.Operation,
+			Fix: "watch it: baton op watch " + running.Operation, Retry: true}
+	case errors.Is(err, executor.ErrTypedName):
+		return &Problem{Title: "The typed name does not match", Status: 422, Code: CodeTypedName, Detail: err.Error(), Fix: "type the node's name exactly"}
+	case errors.As(err, &stale):
+		return &Problem{Title: "The report is out of date", Status: 409, Code: CodeStaleReport, Detail: stale.Why, Report: ptr(reportView(&stale.Fresh)),
+			Fix: "look at the fresh report, then confirm again", Retry: true}
+	case errors.As(err, &refused):
+		return &Problem{Title: "Refused by checks", Status: 409, Code: CodeRefused, Detail: refused.Plan.Refusals[0].Title, Refusals: refusals(refused.Plan.Refusals),
+			Report: ptr(reportView(&refused.Plan.Report)), Fix: refused.Plan.Refusals[0].Fix}
+	case errors.Is(err, executor.ErrUndo):
+		return &Problem{Title: "It cannot be switched back", Status: 409, Code: CodeUndoGone, Detail: err.Error(), Fix: "promote the node instead"}
+	}
+	return s.internal(ctx, "carry out the request", err)
+}

@@ -21,6 +21,8 @@ type LoginRequest struct {
 // PlanRequest asks what promoting a node would do.
 type PlanRequest struct {
 	Node string `json:"node" minLength:"1" maxLength:"63"`
+	// Overrides are ids of overridable checks that shall not stand in the way.
+	Overrides []string `json:"overrides,omitempty" maxItems:"16"`
 }
 
 // PromotionRequest promotes a node. Everything the person saw goes with it:
@@ -32,6 +34,9 @@ type PromotionRequest struct {
 	Generation Int64  `json:"generation"`
 	Reason     string `json:"reason,omitempty" maxLength:"1000"`
 	DryRun     bool   `json:"dryRun,omitempty"`
+	// Overrides are ids of overridable checks that shall not stand in the way;
+	// they are audited.
+	Overrides []string `json:"overrides,omitempty" maxItems:"16"`
 }
 
 // UndoRequest switches a done promotion back.

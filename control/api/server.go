@@ -2,37 +2,109 @@ package api
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"baton/control/audit"
+	"baton/control/executor"
+	"baton/control/inventory"
+	"baton/control/monitor"
+	"baton/platform/auth"
 )
 
 // MaxBodyBytes bounds a request's body; the largest legal one is a promotion
-// with its reason.
-const MaxBodyBytes = 1 << 20
+// with its reason. MaxDepth bounds the nesting of its JSON.
+const (
+	MaxBodyBytes = 1 << 20
+	MaxDepth     = 32
+)
+
+// APIToken lets a program in. The token itself is shown once and kept only by
+// its user.
+type APIToken struct {
+	Name string // who acts, in the audit
+	Role Role
+	Hash string // auth.HashSecret of the token
+	// Source says in the audit what acts: "cli" or "api".
+	Source string
+}
+
+// Options of a Server.
+type Options struct {
+	Inventory *inventory.Inventory
+	Monitor   *monitor.Monitor
+	Executor  *executor.Executor
+	Audit     *audit.Log
+	// Dashboard serves everything outside the API; nil: a page that says so.
+	Dashboard http.Handler
+	// Secure is set when the listener speaks TLS. Without it, on plain HTTP
+	// over loopback, the cookie has neither the __Host- prefix nor Secure.
+	Secure  bool
+	Tokens  []APIToken
+	Version string
+	Commit  string
+	Log     *slog.Logger
+	Now     func() time.Time
+}
 
 // Server is the API and the dashboard's files.
 type Server struct {
-	mux  *http.ServeMux
-	huma huma.API
+	Options
+	mux      *http.ServeMux
+	huma     huma.API
+	sessions *auth.Sessions
+	accounts *auth.Limiter // wrong passwords by account
+	origins  *auth.Limiter // and by address
+
+	mu        sync.Mutex
+	setupHash string // of the one-use setup token, "" when there is none
+	streams   int    // open event streams
 }
 
-func newServer() *Server {
+// Wrong tries that go free, by account and by address. An address may stand
+// for many people.
+const (
+	freeByAccount = 3
+	freeByAddress = 20
+)
+
+// New returns a server. It serves no listener by itself.
+func New(o Options) *Server {
 	installErrors()
-	s := &Server{mux: http.NewServeMux()}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{Options: o, mux: http.NewServeMux(), sessions: auth.NewSessions(o.Now),
+		accounts: auth.NewLimiter(o.Now, freeByAccount), origins: auth.NewLimiter(o.Now, freeByAddress)}
 	cfg := huma.DefaultConfig("Baton control API", "1")
 	cfg.Info.Description = "Roles and promotion for replicated data. 64-bit integers are decimal strings; errors are problem documents."
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", "" // served by ourselves, without third-party pages
 	cfg.CreateHooks = nil                                       // no $schema property in answers
 	s.huma = humago.New(s.mux, cfg)
 	s.routes()
+	s.documentRoutes()
+	if s.Dashboard == nil {
+		s.Dashboard = http.HandlerFunc(noDashboard)
+	}
+	s.mux.Handle("/", s.Dashboard)
 	return s
+}
+
+func noDashboard(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "This binary has no dashboard. The API is under "+Prefix+", described at "+Prefix+"/docs.", http.StatusNotFound)
 }
 
 // Document returns the OpenAPI 3.1 document, indented, with a stable order.
 func Document() ([]byte, error) {
-	return document(newServer().huma.OpenAPI())
+	return document(New(Options{}).huma.OpenAPI())
 }
 
 func document(doc *huma.OpenAPI) ([]byte, error) {
@@ -45,4 +117,17 @@ func document(doc *huma.OpenAPI) ([]byte, error) {
 		return nil, err
 	}
 	return json.MarshalIndent(v, "", "  ")
+}
+
+// NewSetupToken makes a new one-use token for the first user and forgets the
+// one before; "" when there is a user already.
+func (s *Server) NewSetupToken() string {
+	if s.Inventory.Users() > 0 {
+		return ""
+	}
+	t := auth.NewSecret()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setupHash = auth.HashSecret(t)
+	return t
 }

@@ -76,7 +76,7 @@ type PrimaryRef struct {
 type RoleChange struct {
 	At          time.Time `json:"at"`
 	Sentence    string    `json:"sentence"`
-	OperationID *string   `json:"operationId" required:"false"`
+	OperationID *string   `json:"operationId"`
 }
 
 // ClusterSummary is a row of the Clusters page.
