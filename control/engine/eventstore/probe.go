@@ -3,7 +3,6 @@ package eventstore
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -56,10 +55,26 @@ func (d *Driver) Probe(in engine.Instance) (engine.Probe, error) {
 	p := &probe{}
 	rand.Read(p.salt[:])
 	p.stream = "baton-probe-" + hex.EncodeToString(p.salt[:])
+	targets, err := newTargets(in)
+	if err != nil {
+		return nil, err
+	}
+	p.targets = targets
+	var ts []prober.Target
+	for _, t := range targets {
+		t.p = p
+		ts = append(ts, t)
+	}
+	p.writer = prober.New(ts, 0)
+	return p, nil
+}
+
+// newTargets connects to the instance and its peers, the instance first.
+func newTargets(in engine.Instance) ([]*probeTarget, error) {
 	creds := insecure.NewCredentials()
 	if in.Auth.CAFile != "" {
-		var tc *tls.Config
-		if tc, err = tlsConfig(in.Auth.CAFile); err != nil {
+		tc, err := tlsConfig(in.Auth.CAFile)
+		if err != nil {
 			return nil, err
 		}
 		creds = credentials.NewTLS(tc)
@@ -73,11 +88,11 @@ func (d *Driver) Probe(in engine.Instance) (engine.Probe, error) {
 	// Only the leader may acknowledge: a forwarding node would hide the move.
 	md := metadata.Pairs("requires-leader", "true")
 	if in.Auth.Password != "" {
-		req, _ := http.NewRequest("GET", "http://x", nil)
+		req := http.Request{Header: http.Header{}}
 		req.SetBasicAuth(in.Auth.User, in.Auth.Password)
 		md.Set("authorization", req.Header.Get("Authorization"))
 	}
-	var ts []prober.Target
+	var out []*probeTarget
 	for _, a := range addrs {
 		conn, err := grpc.NewClient("passthrough:///"+a, grpc.WithTransportCredentials(creds),
 			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}, MinConnectTimeout: dialTimeout}))
@@ -85,12 +100,9 @@ func (d *Driver) Probe(in engine.Instance) (engine.Probe, error) {
 			return nil, fmt.Errorf("connect to %s: %w", a, err)
 		}
 		conn.Connect()
-		t := &probeTarget{p: p, addr: a, conn: conn, api: streams.NewStreamsClient(conn), auth: md}
-		p.targets = append(p.targets, t)
-		ts = append(ts, t)
+		out = append(out, &probeTarget{addr: a, conn: conn, api: streams.NewStreamsClient(conn), auth: md})
 	}
-	p.writer = prober.New(ts, 0)
-	return p, nil
+	return out, nil
 }
 
 func (t *probeTarget) Address() string { return t.addr }
@@ -100,29 +112,12 @@ func (t *probeTarget) streamID() *client.StreamIdentifier {
 }
 
 func (t *probeTarget) Write(ctx context.Context, seq int64) error {
-	s, err := t.api.Append(metadata.NewOutgoingContext(ctx, t.auth))
-	if err == nil {
-		err = s.Send(&streams.AppendReq{Content: &streams.AppendReq_Options_{Options: &streams.AppendReq_Options{
-			StreamIdentifier: t.streamID(), ExpectedStreamRevision: &streams.AppendReq_Options_Any{Any: &client.Empty{}}}}})
-	}
-	if err == nil {
-		err = s.Send(&streams.AppendReq{Content: &streams.AppendReq_ProposedMessage_{ProposedMessage: &streams.AppendReq_ProposedMessage{
-			Id: t.p.id(seq), Data: []byte(strconv.FormatInt(seq, 10)),
-			Metadata: map[string]string{"type": "probe", "content-type": "application/octet-stream"}}}})
-	}
-	if err != nil && !errors.Is(err, io.EOF) { // EOF: the status is in the answer
+	err := t.append(ctx, t.p.stream, &streams.AppendReq_ProposedMessage{Id: t.p.id(seq), Data: []byte(strconv.FormatInt(seq, 10)),
+		Metadata: map[string]string{"type": "probe", "content-type": "application/octet-stream"}})
+	if err == nil || errors.Is(err, errRefused) {
 		return err
 	}
-	var resp *streams.AppendResp
-	if s != nil {
-		resp, err = s.CloseAndRecv()
-	}
 	switch status.Code(err) {
-	case codes.OK:
-		if resp.GetSuccess() == nil {
-			return errors.New("the append was refused")
-		}
-		return nil
 	case codes.NotFound, codes.FailedPrecondition, codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument:
 		return err
 	}
