@@ -147,9 +147,12 @@ func NewCore(cfg CoreConfig) (*Core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the log's end: %w", err)
 	}
+	seq := stream.NewSequencer(cfg.Machine.heads, stream.SequencerOptions{RecentIDs: cfg.RecentIDs})
+	if err := remember(seq, cfg.Storage, cfg.Machine, cfg.RecentIDs); err != nil {
+		return nil, err
+	}
 	return &Core{
-		id: cfg.ID, rn: rn, logger: cfg.Logger,
-		seq:  stream.NewSequencer(cfg.Machine.heads, stream.SequencerOptions{RecentIDs: cfg.RecentIDs}),
+		id: cfg.ID, rn: rn, logger: cfg.Logger, seq: seq,
 		term: hardState.GetTerm(), commit: hardState.GetCommit(),
 		last: last, handed: cfg.Machine.Applied(), applied: cfg.Machine.Applied(),
 		attached: make(map[uint64][]attachment), conf: conf,
@@ -455,8 +458,10 @@ func (c *Core) Status() CoreStatus {
 	return s
 }
 
-func isConf(entry *raftpb.Entry) bool {
-	return entry.GetType() == raftpb.EntryConfChange || entry.GetType() == raftpb.EntryConfChangeV2
+func isConf(entry *raftpb.Entry) bool { return isConfType(entry.GetType()) }
+
+func isConfType(t raftpb.EntryType) bool {
+	return t == raftpb.EntryConfChange || t == raftpb.EntryConfChangeV2
 }
 
 // decodeConf reads a configuration entry of either form.
