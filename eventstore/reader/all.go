@@ -196,8 +196,11 @@ func (w *walker) forward(ctx context.Context, limit uint64) (more bool, err erro
 			more, inner = w.visit(ctx, rec, v)
 			return more
 		})
-		if inner != nil || err != nil {
-			return false, errors.Join(inner, err)
+		if inner != nil {
+			return false, inner
+		}
+		if err != nil {
+			return false, err
 		}
 	}
 	return more, nil

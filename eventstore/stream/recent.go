@@ -71,7 +71,7 @@ func (r *recent) begin(stream string, first int64, count uint32, pos, inflight u
 		r.tail++
 	}
 	w := &recentWrite{
-		stream: stream, hash: xxhash.Sum64String(stream), first: first,
+		stream: stream, hash: hashOf(stream), first: first,
 		seq: r.head, count: count, live: count, pos: pos, inflight: inflight, prev: r.last[stream],
 	}
 	if w.prev != nil {
@@ -168,6 +168,9 @@ func (r *recent) locate(stream string, rev int64) *recentWrite {
 	return w
 }
 
+// hashOf is the hash that find wants.
+func hashOf(stream string) uint64 { return xxhash.Sum64String(stream) }
+
 // at returns event number ordinal of w if it is still remembered.
 func (r *recent) at(w *recentWrite, ordinal uint32) (*slot, bool) {
 	s := &r.ring[(w.seq+uint64(ordinal))&r.mask]
@@ -190,7 +193,7 @@ func (r *recent) byIDs(c *Command, i int) (m match, first, last ref) {
 	if r.last[stream] == nil {
 		return matchNone, ref{}, ref{}
 	}
-	hash := xxhash.Sum64String(stream)
+	hash := hashOf(stream)
 	it := c.rec.Events()
 	for it.Next() {
 		e := it.Event()

@@ -375,3 +375,26 @@ func TestMultiRepeat(t *testing.T) {
 		t.Errorf("mixture: %+v", mixed)
 	}
 }
+
+// Goal: what was in flight when leadership was lost is no longer known: its
+// repeat is a new write, by id as by revision.
+func TestResetForgetsWhatWasInFlight(t *testing.T) {
+	for _, e := range []Expected{Any, NoStream, 0} {
+		s := newStore(t)
+		if e == 0 {
+			s.do(mustAppend(t, base, Any, 9))
+		}
+		s.submit(mustAppend(t, base, e, 1, 2))
+		if v := s.submit(mustAppend(t, base, e, 1, 2)); v.Kind != Attach {
+			t.Fatalf("repeat of what is in flight: %+v", v)
+		}
+		s.seq.Reset()
+		s.queue = nil
+		if out := s.do(mustAppend(t, base, e, 1, 2)); out.Kind != Done || out.Repeated {
+			t.Errorf("expected %d: %+v", e, out)
+		}
+		if s.seq.InFlight() != 0 {
+			t.Errorf("%d in flight", s.seq.InFlight())
+		}
+	}
+}
