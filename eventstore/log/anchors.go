@@ -101,12 +101,12 @@ func (l *Log) forgetAnchored(s *segment) {
 }
 
 // locateIndex finds the frame of an index that is in the log.
-func (l *Log) locateIndex(index uint64) (pos uint64, h frameHeader, err error) {
-	return l.retry(func() (uint64, frameHeader, error) {
+func (l *Log) locateIndex(index uint64) (located, error) {
+	return retry(l, func() (located, error) {
 		l.mu.RLock()
 		if index == 0 || index > l.lastIndex {
 			l.mu.RUnlock()
-			return 0, frameHeader{}, raft.ErrUnavailable
+			return located{}, raft.ErrUnavailable
 		}
 		i := sort.Search(len(l.segs), func(i int) bool {
 			return l.segs[i].base >= l.end.Load() || l.segs[i].header.firstIndex > index
@@ -116,21 +116,21 @@ func (l *Log) locateIndex(index uint64) (pos uint64, h frameHeader, err error) {
 			limit = min(limit, l.segs[i+1].base)
 		}
 		l.mu.RUnlock()
-		pos, h, err := l.walk(s, limit, func(a anchor) bool { return a.index > index },
+		at, err := l.walk(s, limit, func(a anchor) bool { return a.index > index },
 			func(_ uint64, h frameHeader) bool { return h.index >= index })
-		if err == nil && h.index != index {
-			err = s.corrupt(pos, fmt.Sprintf("entry %d stands where %d is due", h.index, index))
+		if err == nil && at.h.index != index {
+			err = s.corrupt(at.pos, fmt.Sprintf("entry %d stands where %d is due", at.h.index, index))
 		}
-		return pos, h, err
+		return at, err
 	})
 }
 
 // locatePos finds the frame that contains a position.
-func (l *Log) locatePos(pos uint64) (framePos uint64, h frameHeader, err error) {
-	return l.retry(func() (uint64, frameHeader, error) {
+func (l *Log) locatePos(pos uint64) (located, error) {
+	return retry(l, func() (located, error) {
 		s, limit, err := l.segmentAt(pos)
 		if err != nil {
-			return 0, frameHeader{}, err
+			return located{}, err
 		}
 		return l.walk(s, limit, func(a anchor) bool { return a.pos > pos },
 			func(at uint64, h frameHeader) bool { return pos < at+h.size() })
@@ -139,10 +139,10 @@ func (l *Log) locatePos(pos uint64) (framePos uint64, h frameHeader, err error) 
 
 // walk goes from the last anchor that is not past over the frame headers until
 // found.
-func (l *Log) walk(s *segment, limit uint64, past func(anchor) bool, found func(uint64, frameHeader) bool) (uint64, frameHeader, error) {
+func (l *Log) walk(s *segment, limit uint64, past func(anchor) bool, found func(uint64, frameHeader) bool) (located, error) {
 	anchors, err := l.anchorsOf(s, limit)
 	if err != nil {
-		return 0, frameHeader{}, err
+		return located{}, err
 	}
 	at := s.base
 	if i := sort.Search(len(anchors), func(i int) bool { return past(anchors[i]) }); i > 0 {
@@ -152,24 +152,31 @@ func (l *Log) walk(s *segment, limit uint64, past func(anchor) bool, found func(
 	for at < limit {
 		h, err := w.header(at)
 		if err != nil {
-			return 0, frameHeader{}, err
+			return located{}, err
 		}
 		if found(at, h) {
-			return at, h, nil
+			return located{at, h}, nil
 		}
 		at += h.size()
 	}
-	return 0, frameHeader{}, s.corrupt(at, "a frame reaches beyond the segment's end")
+	return located{}, s.corrupt(at, "a frame reaches beyond the segment's end")
 }
 
-// retry runs a look-up again when the log's end was cut off meanwhile and the
-// look-up may have failed because of it.
-func (l *Log) retry(look func() (uint64, frameHeader, error)) (uint64, frameHeader, error) {
+// located is where a look-up found a frame.
+type located struct {
+	pos uint64
+	h   frameHeader
+}
+
+// retry repeats a read that failed while the log's end was cut off: it may have
+// looked at bytes that were going away, or read ahead into them, or found a
+// file shorter than it had been.
+func retry[T any](l *Log, read func() (T, error)) (T, error) {
 	for {
 		cuts := l.cuts.Load()
-		pos, h, err := look()
+		v, err := read()
 		if err == nil || cuts == l.cuts.Load() {
-			return pos, h, err
+			return v, err
 		}
 	}
 }
@@ -183,11 +190,11 @@ func (l *Log) Term(index uint64) (uint64, error) {
 	if term, err, ok := l.knownTerm(index); ok {
 		return term, err
 	}
-	_, h, err := l.locateIndex(index)
+	at, err := l.locateIndex(index)
 	if err != nil {
 		return 0, fmt.Errorf("term of entry %d: %w", index, err)
 	}
-	return h.term, nil
+	return at.h.term, nil
 }
 
 // knownTerm answers without the disk where it can. Terms never decrease, so

@@ -26,7 +26,6 @@ func TestReadersBesideTheAppender(t *testing.T) {
 		}
 		l := openLog(t, o)
 		var committed atomic.Uint64 // index below which nothing is replaced
-		var stop atomic.Bool
 		var wg sync.WaitGroup
 		check := func(f Frame) {
 			want := entries(f.Index, 1, f.Term, len(f.Data))[0].Data
@@ -34,7 +33,11 @@ func TestReadersBesideTheAppender(t *testing.T) {
 				t.Errorf("entry %d of term %d holds something else", f.Index, f.Term)
 			}
 		}
-		for reader := range 3 {
+		// Readers wait for the appender now and then, or they would keep it off
+		// the processors.
+		var ticks [3]chan struct{}
+		for reader := range ticks {
+			ticks[reader] = make(chan struct{}, 4)
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
@@ -42,7 +45,7 @@ func TestReadersBesideTheAppender(t *testing.T) {
 				s := l.Scan(0)
 				s.uncached = reader == 1
 				seen := uint64(0)
-				for !stop.Load() {
+				for range ticks[reader] {
 					safe := committed.Load()
 					for seen < safe {
 						f, err := s.Next()
@@ -114,8 +117,16 @@ func TestReadersBesideTheAppender(t *testing.T) {
 			if last > committed.Load()+30 {
 				committed.Store(last - 15)
 			}
+			for _, tick := range ticks {
+				select {
+				case tick <- struct{}{}:
+				default:
+				}
+			}
 		}
-		stop.Store(true)
+		for _, tick := range ticks {
+			close(tick)
+		}
 		wg.Wait()
 		must(t, l.Close())
 	}

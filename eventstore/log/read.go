@@ -206,11 +206,11 @@ func (l *Log) PositionOf(index uint64) (uint64, error) {
 	if ok {
 		return c.pos, nil
 	}
-	pos, _, err := l.locateIndex(index)
+	at, err := l.locateIndex(index)
 	if err != nil {
 		return 0, fmt.Errorf("position of entry %d: %w", index, err)
 	}
-	return pos, nil
+	return at.pos, nil
 }
 
 // ReadAt fills p with the bytes at pos. They must lie in one segment and
@@ -220,7 +220,16 @@ func (l *Log) ReadAt(p []byte, pos uint64) error {
 	if l.readCached(p, pos) {
 		return nil
 	}
-	cuts := l.cuts.Load()
+	for {
+		cuts := l.cuts.Load()
+		err := l.readDisk(p, pos)
+		if cuts == l.cuts.Load() {
+			return err
+		}
+	}
+}
+
+func (l *Log) readDisk(p []byte, pos uint64) error {
 	s, limit, err := l.segmentAt(pos)
 	if err != nil {
 		return err
@@ -228,11 +237,7 @@ func (l *Log) ReadAt(p []byte, pos uint64) error {
 	if pos+uint64(len(p)) > limit {
 		return fmt.Errorf("%w: %d bytes at %d reach beyond %d", ErrOutOfRange, len(p), pos, limit)
 	}
-	_, err = s.file.ReadAt(p, s.offset(pos))
-	if cuts != l.cuts.Load() && pos+uint64(len(p)) > l.End() {
-		return fmt.Errorf("%w: the log was cut at %d", ErrOutOfRange, l.End())
-	}
-	if err == io.EOF {
+	if _, err = s.file.ReadAt(p, s.offset(pos)); err == io.EOF {
 		return s.corrupt(pos, "the file is too short")
 	}
 	if err != nil {
@@ -263,11 +268,11 @@ func (l *Log) FrameContaining(pos uint64) (Frame, error) {
 	if f, ok := l.cachedFrame(pos); ok {
 		return f, nil
 	}
-	at, _, err := l.locatePos(pos)
+	at, err := l.locatePos(pos)
 	if err != nil {
 		return Frame{}, err
 	}
-	return l.readFrame(at)
+	return l.readFrame(at.pos)
 }
 
 // NextFrame returns the frame that begins at pos: io.EOF at End,
@@ -295,7 +300,7 @@ func (l *Log) PrevFrame(pos uint64) (Frame, error) {
 	if f, ok := l.cachedFrame(pos - 1); ok && f.End() == pos {
 		return f, nil
 	}
-	size, err := l.sizeBefore(pos)
+	size, err := retry(l, func() (uint64, error) { return l.sizeBefore(pos) })
 	if err != nil {
 		return Frame{}, l.explain(pos, err)
 	}
@@ -331,8 +336,8 @@ func (l *Log) explain(pos uint64, err error) error {
 	if _, ok := errors.AsType[*CorruptionError](err); !ok {
 		return err
 	}
-	if at, _, lerr := l.locatePos(pos); lerr == nil && at != pos {
-		return fmt.Errorf("%w: %d is inside the frame at %d", ErrNotAFrame, pos, at)
+	if at, lerr := l.locatePos(pos); lerr == nil && at.pos != pos {
+		return fmt.Errorf("%w: %d is inside the frame at %d", ErrNotAFrame, pos, at.pos)
 	}
 	return err
 }
@@ -348,15 +353,12 @@ func (l *Log) cachedFrame(pos uint64) (Frame, bool) {
 
 // readFrame reads the frame at pos from disk.
 func (l *Log) readFrame(pos uint64) (Frame, error) {
-	cuts := l.cuts.Load()
-	s, limit, err := l.segmentAt(pos)
-	if err != nil {
-		return Frame{}, err
-	}
-	w := window{seg: s, limit: limit, chunk: 4096}
-	f, err := w.frame(pos)
-	if err != nil && cuts != l.cuts.Load() {
-		return Frame{}, fmt.Errorf("%w: the log was cut at %d", ErrOutOfRange, l.End())
-	}
-	return f, err
+	return retry(l, func() (Frame, error) {
+		s, limit, err := l.segmentAt(pos)
+		if err != nil {
+			return Frame{}, err
+		}
+		w := window{seg: s, limit: limit, chunk: 4096}
+		return w.frame(pos)
+	})
 }

@@ -1,9 +1,6 @@
 package log
 
-import (
-	"fmt"
-	"io"
-)
+import "io"
 
 // scanBytes is how much a Scanner reads at a time.
 const scanBytes = 1 << 20
@@ -36,6 +33,14 @@ func (s *Scanner) Pos() uint64 { return s.pos }
 // the scanner stays where it is: ErrNotAFrame if from was inside a frame,
 // ErrOutOfRange if the log was cut before it.
 func (s *Scanner) Next() (Frame, error) {
+	f, err := retry(s.l, s.next)
+	if err != nil && err != io.EOF {
+		return Frame{}, s.l.explain(s.pos, err)
+	}
+	return f, err
+}
+
+func (s *Scanner) next() (Frame, error) {
 	if cuts := s.l.cuts.Load(); cuts != s.cuts {
 		s.cuts = cuts
 		s.batch, s.win.seg, s.win.buf = nil, nil, nil
@@ -64,11 +69,8 @@ func (s *Scanner) Next() (Frame, error) {
 	}
 	f, err := s.win.frame(s.pos)
 	if err != nil {
-		s.win.seg = nil
-		if s.cuts != s.l.cuts.Load() {
-			return Frame{}, fmt.Errorf("%w: the log was cut at %d", ErrOutOfRange, s.l.End())
-		}
-		return Frame{}, s.l.explain(s.pos, err)
+		s.win.seg, s.win.buf = nil, nil
+		return Frame{}, err
 	}
 	s.pos += f.Size
 	return f, nil
