@@ -82,8 +82,13 @@ func (n *Node) waitForLeader(ctx context.Context, r *replica.Replica) error {
 			return false
 		}
 		id := membership.MemberID(status.Lead)
+		if !n.network.Up(id) {
+			return false
+		}
+		// A leader that does not serve yet lets commands wait. Only its own word,
+		// as new as ours, that it does not lead keeps us from asking.
 		leader, ok := n.peers.get(id)
-		return ok && n.network.Up(id) && !leader.down && leader.State == membership.StateLeader && leader.Term >= status.Term
+		return !ok || leader.Term < status.Term || leader.State == membership.StateLeader || leader.State == membership.StatePreLeader
 	})
 	switch {
 	case err == nil:

@@ -19,7 +19,7 @@ import (
 
 // cluster is a number of nodes in this process, linked over loopback.
 type cluster struct {
-	t     *testing.T
+	t     testing.TB
 	size  int
 	dirs  []string
 	addrs []string
@@ -42,7 +42,7 @@ func newCluster(t *testing.T, size, count int, tune func(i int, c *Config)) *clu
 	return c
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *cluster) start(i int) {
 	})
 }
 
-func testLogger(t *testing.T, i int) *slog.Logger {
+func testLogger(t testing.TB, i int) *slog.Logger {
 	if os.Getenv("BATON_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -98,7 +98,7 @@ func (c *cluster) kill(i int) {
 	<-n.stopped
 }
 
-func eventually(t *testing.T, what string, check func() error) {
+func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {

@@ -156,6 +156,9 @@ func (n *Node) linkMembers() {
 	}
 	n.mu.Unlock()
 	n.network.SetTargets(targets)
+	if len(roster.Removed) > 0 {
+		n.network.Disconnect(roster.WasRemoved)
+	}
 }
 
 // maxIntroduced bounds the nodes linked to before the roster has them.

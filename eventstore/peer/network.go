@@ -54,8 +54,8 @@ type Network struct {
 	threads sync.WaitGroup
 
 	mu      sync.Mutex
-	links   map[string]*link // by address
-	inbound map[*conn]struct{}
+	links   map[string]*link              // by address
+	inbound map[*conn]membership.MemberID // 0 until the hello
 	closed  bool
 
 	routes atomic.Pointer[map[uint64]*link] // by member id; never changed once stored
@@ -69,7 +69,7 @@ func New(opts Options) *Network {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Network{
 		listener: opts.Listener, client: opts.ClientTLS, handler: opts.Handler, logger: opts.Logger,
-		ctx: ctx, cancel: cancel, links: make(map[string]*link), inbound: make(map[*conn]struct{}),
+		ctx: ctx, cancel: cancel, links: make(map[string]*link), inbound: make(map[*conn]membership.MemberID),
 	}
 	if opts.ServerTLS != nil {
 		n.listener = tls.NewListener(opts.Listener, opts.ServerTLS)
@@ -131,6 +131,18 @@ func (n *Network) SetTargets(targets []Target) {
 		}
 	}
 	n.routes.Store(&routes)
+}
+
+// Disconnect ends the connections members opened to this node. They dial again
+// and learn from the welcome why they are not wanted.
+func (n *Network) Disconnect(unwanted func(membership.MemberID) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for c, from := range n.inbound {
+		if from != 0 && unwanted(from) {
+			_ = c.Close()
+		}
+	}
 }
 
 // Send hands raft messages to the links. It never blocks; messages to a member

@@ -37,7 +37,7 @@ func (n *Network) accept() {
 		n.mu.Lock()
 		full := n.closed || len(n.inbound) >= maxInbound
 		if !full {
-			n.inbound[c] = struct{}{}
+			n.inbound[c] = 0
 			n.threads.Add(1)
 		}
 		n.mu.Unlock()
@@ -64,6 +64,9 @@ func (n *Network) serve(c *conn) error {
 	if err != nil {
 		return err
 	}
+	n.mu.Lock()
+	n.inbound[c] = from
+	n.mu.Unlock()
 	go func() {
 		_ = c.writeLoop()
 		_ = c.Close()
