@@ -17,6 +17,7 @@ var version = "dev"
 var commands = []func() *cobra.Command{
 	serveCommand,
 	openAPICommand,
+	controlCommand,
 }
 
 // exitError carries an exit code other than 1 up to main: 2 refused by checks, 3 rolled back, 4 needs a human, 5 conflict.

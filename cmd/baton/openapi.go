@@ -1,6 +1,8 @@
 package main
 
 import (
+	"runtime/debug"
+
 	"github.com/spf13/cobra"
 
 	"baton/control/api"
@@ -22,4 +24,18 @@ func openAPICommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// commit is the revision this binary was built from, "" when it is not known.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
 }

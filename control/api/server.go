@@ -94,7 +94,7 @@ func New(o Options) *Server {
 	if s.Dashboard == nil {
 		s.Dashboard = http.HandlerFunc(noDashboard)
 	}
-	s.mux.Handle("/", s.Dashboard)
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.Dashboard.ServeHTTP(w, r) })
 	return s
 }
 
@@ -131,3 +131,7 @@ func (s *Server) NewSetupToken() string {
 	s.setupHash = auth.HashSecret(t)
 	return t
 }
+
+// SetDashboard gives the handler of everything outside the API. Call it before
+// serving.
+func (s *Server) SetDashboard(h http.Handler) { s.Dashboard = h }

@@ -92,6 +92,7 @@ type run struct {
 // began it.
 func (r *run) run(ctx context.Context, resumed bool) error {
 	if resumed {
+		r.awaitAgents(ctx)
 		if s, ok := r.op.Step(plan.StepPromote); ok && s.State == operation.StepRunning {
 			r.inDoubt[r.op.Candidate] = true
 		}
@@ -103,6 +104,25 @@ func (r *run) run(ctx context.Context, resumed bool) error {
 		return r.rollBack(ctx, "the control plane restarted before the point of no return")
 	}
 	return r.forward(ctx)
+}
+
+// reconnectTime is how long a resumed operation waits for the agents, which
+// connect anew after the control plane restarted.
+const reconnectTime = 5 * time.Second
+
+// awaitAgents waits until both primary and candidate are reported on again. It
+// gives up after reconnectTime: orders say by themselves who is missing.
+func (r *run) awaitAgents(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reconnectTime)
+	defer cancel()
+	wait := r.backoff()
+	for {
+		_, a := r.e.Agents.Locate(r.op.Plan.Cluster, r.op.Plan.From)
+		_, b := r.e.Agents.Locate(r.op.Plan.Cluster, r.op.Plan.Node)
+		if a && b || !wait(ctx) {
+			return
+		}
+	}
 }
 
 // forward does the remaining steps.

@@ -64,8 +64,8 @@ type Journal interface {
 	// Read returns at most max events of a stream, from revision from on; none
 	// when the stream does not exist or ends before from.
 	Read(ctx context.Context, stream string, from int64, max int) ([]Recorded, error)
-	// Follow calls on for every event of every stream after position after
-	// (0: from the start), in order, as they are appended, without polling. It
+	// Follow calls on for every event of every stream after the event at
+	// position after (0: from the start), in order, as they are appended, without polling. It
 	// calls caughtUp once, when everything that was there at the call has been
 	// delivered. It returns on's error, ctx's error, or what broke the journal.
 	Follow(ctx context.Context, after uint64, on func(Recorded) error, caughtUp func()) error

@@ -102,13 +102,13 @@ func follow(t *testing.T, j journal.Journal) {
 	stop := errors.New("seen enough")
 	done := make(chan error, 1)
 	var seen []string
-	var last uint64
+	var last, before uint64
 	go func() {
 		done <- j.Follow(ctx, 0, func(r journal.Recorded) error {
 			if r.Position <= last {
 				return fmt.Errorf("position %d after %d", r.Position, last)
 			}
-			last = r.Position
+			before, last = last, r.Position
 			if r.Stream == "past" || r.Stream == "future" {
 				seen = append(seen, r.Stream+string(r.Data))
 			}
@@ -135,7 +135,7 @@ func follow(t *testing.T, j journal.Journal) {
 	}
 	// After a position only what follows it comes.
 	var resumed []string
-	err := j.Follow(ctx, last-1, func(r journal.Recorded) error {
+	err := j.Follow(ctx, before, func(r journal.Recorded) error {
 		resumed = append(resumed, string(r.Data))
 		return stop
 	}, nil)
