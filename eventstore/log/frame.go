@@ -52,9 +52,14 @@ func (h *frameHeader) size() uint64 { return FrameHeaderBytes + uint64(h.dataLen
 
 // headerSum is the header checksum of the header bytes b at position pos.
 func headerSum(b []byte, pos uint64) uint32 {
-	var p [8]byte
-	binary.LittleEndian.PutUint64(p[:], pos)
-	return crc32.Update(crc32.Update(0, castagnoli, p[:]), castagnoli, b[4:FrameHeaderBytes])
+	// The checksum of the position's eight bytes by table: a slice of them for
+	// crc32.Update would be an allocation for each frame.
+	sum := ^uint32(0)
+	for range 8 {
+		sum = castagnoli[byte(sum)^byte(pos)] ^ sum>>8
+		pos >>= 8
+	}
+	return crc32.Update(^sum, castagnoli, b[4:FrameHeaderBytes])
 }
 
 // appendFrame appends the frame of an entry at position pos.

@@ -33,7 +33,10 @@ func (s *Scanner) Pos() uint64 { return s.pos }
 // the scanner stays where it is: ErrNotAFrame if from was inside a frame,
 // ErrOutOfRange if the log was cut before it.
 func (s *Scanner) Next() (Frame, error) {
-	f, err := retry(s.l, s.next)
+	f, err := s.next()
+	for err != nil && s.cuts != s.l.cuts.Load() {
+		f, err = s.next() // as in retry, without its closure
+	}
 	if err != nil && err != io.EOF {
 		return Frame{}, s.l.explain(s.pos, err)
 	}
