@@ -17,7 +17,7 @@ type Memory struct {
 
 // NewMemory returns an empty index.
 func NewMemory() *Memory {
-	return &Memory{flushed: newRun(), active: newRun(), limit: defaultFlushRows}
+	return &Memory{flushed: newRun(0), active: newRun(0), limit: defaultFlushRows}
 }
 
 // Crash returns an index that holds what the last flush stored.
@@ -98,7 +98,7 @@ func (m *Memory) Flush(meta []byte) error {
 		}
 	}
 	m.flushed.count += m.active.count
-	m.active = newRun()
+	m.active = newRun(0)
 	m.meta = bytes.Clone(meta)
 	return nil
 }

@@ -137,7 +137,7 @@ func OpenPebble(opts PebbleOptions) (*Pebble, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open index %s: %w", opts.Dir, err)
 	}
-	p := &Pebble{opts: opts, db: db, po: po, active: newRun()}
+	p := &Pebble{opts: opts, db: db, po: po, active: newRun(0)}
 	if err := p.removeLeftovers(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -185,7 +185,7 @@ func (p *Pebble) FlushBehind(meta []byte) error {
 		return err
 	}
 	p.mu.Lock()
-	p.frozen, p.active = p.active, newRun()
+	p.frozen, p.active = p.active, newRun(len(p.active.streams))
 	p.mu.Unlock()
 	done := make(chan struct{})
 	p.flushing = done
@@ -236,21 +236,20 @@ func (p *Pebble) flush(done chan struct{}, r *run, meta []byte, path string) {
 func (p *Pebble) writeTable(r *run, meta []byte, path string) error {
 	type entry struct {
 		hash uint64
-		name string
-		rows []memRow
+		list *rowList
 	}
 	entries := make([]entry, 0, len(r.streams))
 	for name, l := range r.streams {
-		entries = append(entries, entry{xxhash.Sum64String(name), name, l.rows})
+		entries = append(entries, entry{xxhash.Sum64String(name), l})
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
-		if a.hash != b.hash {
-			if a.hash < b.hash {
-				return -1
-			}
-			return 1
+		if a.hash == b.hash {
+			return strings.Compare(a.list.stream, b.list.stream)
 		}
-		return strings.Compare(a.name, b.name)
+		if a.hash < b.hash {
+			return -1
+		}
+		return 1
 	})
 	f, err := p.po.FS.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -264,10 +263,10 @@ func (p *Pebble) writeTable(r *run, meta []byte, path string) error {
 	for _, e := range entries {
 		key = append(key[:0], keyRow)
 		key = binary.BigEndian.AppendUint64(key, e.hash)
-		key = append(key, e.name...)
+		key = append(key, e.list.stream...)
 		n := len(key)
-		for i := len(e.rows) - 1; i >= 0; i-- {
-			m := e.rows[i]
+		for i := len(e.list.rows) - 1; i >= 0; i-- {
+			m := e.list.rows[i]
 			key = binary.BigEndian.AppendUint64(key[:n], ^uint64(m.first))
 			value = appendValue(value[:0], m)
 			if err := w.Set(key, value); err != nil {

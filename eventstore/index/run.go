@@ -7,6 +7,7 @@ import "sort"
 // handed out by rows stay valid and unchanged, because rows are only appended.
 type run struct {
 	streams map[string]*rowList
+	lists   []rowList // room for the next new streams
 	count   int
 	bytes   int64 // approximate memory
 }
@@ -27,26 +28,40 @@ func (m memRow) row(stream string) Row {
 
 // rowList keeps the first row in place: most streams get few rows per run.
 type rowList struct {
-	rows []memRow
-	one  [1]memRow
+	stream string
+	rows   []memRow
+	one    [1]memRow
 }
 
 const (
 	memRowBytes  = 24
 	rowListBytes = 120 // list, map entry and name header
+	// listsAtOnce is how many lists are allocated together.
+	listsAtOnce = 64
 )
 
-func newRun() *run { return &run{streams: make(map[string]*rowList)} }
+// newRun makes an empty run with room for about as many streams.
+func newRun(streams int) *run { return &run{streams: make(map[string]*rowList, streams)} }
+
+func (r *run) newList(stream string) *rowList {
+	if len(r.lists) == 0 {
+		r.lists = make([]rowList, listsAtOnce)
+	}
+	l := &r.lists[0]
+	r.lists = r.lists[1:]
+	l.stream = stream
+	l.rows = l.one[:0]
+	r.streams[stream] = l
+	r.bytes += rowListBytes + int64(len(stream))
+	return l
+}
 
 func (r *run) add(rows []Row) {
 	for i := range rows {
 		row := &rows[i]
 		l := r.streams[row.Stream]
 		if l == nil {
-			l = &rowList{}
-			l.rows = l.one[:0]
-			r.streams[row.Stream] = l
-			r.bytes += rowListBytes + int64(len(row.Stream))
+			l = r.newList(row.Stream)
 		}
 		l.rows = append(l.rows, memRow{row.First, row.Pos, row.Count, row.Len})
 		r.bytes += memRowBytes
