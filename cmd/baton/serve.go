@@ -217,7 +217,7 @@ func listen(host string, port int64, option string) (net.Listener, error) {
 // nodeAccess builds the access rules; nil on an insecure node.
 func nodeAccess(s *config.Settings, logger *slog.Logger) *rpc.Access {
 	if s.Bool("insecure") {
-		if !loopback(s.String("node-ip")) || !loopback(s.String("replication-ip")) {
+		if !isLoopbackHost(s.String("node-ip")) || !isLoopbackHost(s.String("replication-ip")) {
 			logger.Warn("INSECURE: this node listens beyond this machine without TLS and without authentication; everybody who reaches it can read and destroy its data",
 				"nodeIp", s.String("node-ip"), "replicationIp", s.String("replication-ip"))
 		}
@@ -240,7 +240,7 @@ func nodeAccess(s *config.Settings, logger *slog.Logger) *rpc.Access {
 	return rpc.NewAccess(o)
 }
 
-func loopback(host string) bool {
+func isLoopbackHost(host string) bool {
 	if host == "localhost" {
 		return true
 	}

@@ -55,6 +55,23 @@ func (n *Node) Append(ctx context.Context, cmd *stream.Command, requireLeader bo
 	}
 }
 
+// Start is the first half of Append on a node that leads: commands are judged
+// in the order of Start. Errors: ErrNotAppended (this node does not lead now; use
+// Append), ErrBusy.
+func (n *Node) Start(cmd *stream.Command) (*replica.Proposal, error) {
+	r := n.replica.Load()
+	if r == nil || !r.Status().IsLeader() {
+		return nil, replica.ErrNotAppended
+	}
+	return r.Start(cmd)
+}
+
+// Await is the second half: it waits for the outcome within the context. Errors:
+// ErrNotAppended (it may be given to Append), ErrTimeout (unknown), ErrStopped.
+func (n *Node) Await(ctx context.Context, p *replica.Proposal) (stream.Outcome, error) {
+	return n.replica.Load().Await(ctx, p)
+}
+
 // appendOnce tries here or at the leader. ErrNotAppended says: try again.
 func (n *Node) appendOnce(ctx context.Context, r *replica.Replica, cmd *stream.Command) (stream.Outcome, error) {
 	status := r.Status()

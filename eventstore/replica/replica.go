@@ -159,14 +159,30 @@ func (r *Replica) Call(f func(*Core)) { r.in.put(func(w *work) { w.calls = appen
 // Propose runs a command on the leader. Errors: ErrNotAppended, ErrBusy (both:
 // nothing was appended), ErrTimeout (unknown), ErrStopped (unknown).
 func (r *Replica) Propose(ctx context.Context, cmd *stream.Command) (stream.Outcome, error) {
+	p, err := r.Start(cmd)
+	if err != nil {
+		return stream.Outcome{}, err
+	}
+	return r.Await(ctx, p)
+}
+
+// Start is the first half of Propose: it hands the command over and returns.
+// Commands are judged in the order of Start. The error is ErrBusy.
+func (r *Replica) Start(cmd *stream.Command) (*Proposal, error) {
 	size := int64(len(cmd.Bytes()))
 	if r.waitingCount.Load() >= maxWaitingCommands || r.waitingBytes.Load()+size > maxWaitingBytes {
-		return stream.Outcome{}, ErrBusy
+		return nil, ErrBusy
 	}
 	r.waitingCount.Add(1)
 	r.waitingBytes.Add(size)
 	p := &Proposal{Command: cmd, Done: make(chan struct{})}
 	r.in.put(func(w *work) { w.proposals = append(w.proposals, p) })
+	return p, nil
+}
+
+// Await is the second half of Propose: it waits for the outcome. Errors are
+// those of Propose but ErrBusy.
+func (r *Replica) Await(ctx context.Context, p *Proposal) (stream.Outcome, error) {
 	select {
 	case <-p.Done:
 		return p.Outcome, p.Err

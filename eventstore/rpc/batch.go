@@ -53,10 +53,14 @@ type batchCall struct {
 	stream  grpc.ServerStream
 	answers chan *streams.BatchAppendResp // has room for one answer per slot, so that answering never blocks
 	slots   chan struct{}                 // one for each append from its last chunk until its answer is sent
-	running sync.WaitGroup
+	started chan *underWay                // handed to this node's own log, in order; has room for one per slot
+
+	mu      sync.Mutex
+	closed  bool           // no more appends may begin
+	running sync.WaitGroup // appends under way; added to only under mu while not closed
 
 	leaderOnly bool
-	tails      map[string]chan struct{} // the last command under way for a stream; only the receiving goroutine looks here
+	tails      map[string]*underWay // the last append to a stream; only the receiving goroutine looks here
 
 	// stop ends the call with an error; only a not-leader answer does.
 	stop context.CancelCauseFunc
@@ -68,16 +72,18 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 	c := &batchCall{
 		server: s, ctx: ctx, stream: ss, stop: stop,
 		answers: make(chan *streams.BatchAppendResp, maxInFlightBatches),
+		started: make(chan *underWay, maxInFlightBatches),
 		slots:   make(chan struct{}, maxInFlightBatches),
 
 		leaderOnly: requiresLeader(ctx),
-		tails:      map[string]chan struct{}{},
+		tails:      map[string]*underWay{},
 	}
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
 		c.send()
 	}()
+	go c.await()
 	received := make(chan error, 1)
 	go func() { received <- c.receive() }()
 
@@ -92,7 +98,11 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 	if err != nil {
 		stop(err)
 	}
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.running.Wait()
+	close(c.started)
 	close(c.answers)
 	<-sent
 	if cause := context.Cause(ctx); err == nil && cause != nil {
@@ -196,6 +206,20 @@ func (c *batchCall) complete(b *batch) error {
 		b.release()
 		return context.Cause(c.ctx)
 	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		b.release()
+		return errStopping
+	}
+	c.running.Add(1)
+	c.mu.Unlock()
+	started := false
+	defer func() {
+		if !started {
+			c.running.Done()
+		}
+	}()
 	if b.bad != nil {
 		c.answer(b, stream.Outcome{}, b.bad)
 		return nil
@@ -215,63 +239,116 @@ func (c *batchCall) complete(b *batch) error {
 		c.answer(b, stream.Outcome{}, builderError(err))
 		return nil
 	}
-	c.running.Add(1)
-	c.submit(b.target.stream, cmd, timeout, func(outcome stream.Outcome, err error) {
-		defer c.running.Done()
-		c.server.metrics.appended(&outcome, err)
-		var notLeader *replica.NotLeaderError
-		if errors.As(err, &notLeader) && leaderTrailer(notLeader) != nil {
-			c.stop(err) // the one answer that ends the whole call
-			<-c.slots
-			return
+	started = true
+	u := &underWay{batch: b, cmd: cmd, deadline: time.Now().Add(min(timeout, c.server.writeTimeout)), done: make(chan struct{}), before: c.tail(b.target.stream)}
+	c.tails[b.target.stream] = u
+	if starter, ok := c.server.backend.(Starter); ok && !u.before.waiting() {
+		proposal, err := starter.Start(cmd)
+		switch {
+		case err == nil:
+			u.proposal = proposal
+			c.started <- u // has room for every slot
+			return nil
+		case !errors.Is(err, replica.ErrNotAppended):
+			c.finish(u, stream.Outcome{}, err)
+			return nil
 		}
-		c.answer(b, outcome, err)
-	})
+	}
+	go c.run(u)
 	return nil
 }
 
-// submit hands a command over so that commands for one stream are judged in the order they came. A timeout shorter than the node's ends the wait early.
-func (c *batchCall) submit(name string, cmd *stream.Command, timeout time.Duration, done func(stream.Outcome, error)) {
-	if submitter, ok := c.server.backend.(Submitter); ok {
-		if timeout >= c.server.writeTimeout {
-			submitter.Submit(c.ctx, cmd, c.leaderOnly, done)
-			return
-		}
-		ctx, cancel := context.WithTimeoutCause(c.ctx, timeout, replica.ErrTimeout)
-		submitter.Submit(ctx, cmd, c.leaderOnly, func(outcome stream.Outcome, err error) {
-			if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
-				err = replica.ErrTimeout
-			}
-			cancel()
-			done(outcome, err)
-		})
-		return
+// underWay is an append whose last chunk has come and whose answer has not been given.
+type underWay struct {
+	batch    *batch
+	cmd      *stream.Command
+	deadline time.Time
+	proposal *replica.Proposal // nil: not started on this node
+	before   *underWay         // the append before it to the same stream; nil if there is none
+	done     chan struct{}     // closed when it has been answered
+}
+
+// waiting says that an append goes by way of another node, so that later ones must not be started here before it is done.
+func (u *underWay) waiting() bool {
+	if u == nil || u.proposal != nil {
+		return false
 	}
-	// A backend that only blocks: one command for a stream at a time.
-	if len(c.tails) > maxInFlightBatches {
+	select {
+	case <-u.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// tail is the last append under way to a stream, nil if there is none. Only the receiving goroutine looks at tails.
+func (c *batchCall) tail(name string) *underWay {
+	if len(c.tails) > 2*maxInFlightBatches {
 		for name, tail := range c.tails {
 			select {
-			case <-tail:
+			case <-tail.done:
 				delete(c.tails, name)
 			default:
 			}
 		}
 	}
-	before, mine := c.tails[name], make(chan struct{})
-	c.tails[name] = mine
-	go func() {
-		defer close(mine)
-		if before != nil {
-			<-before
+	return c.tails[name]
+}
+
+// await waits for the started appends in the order they were started, which is the order of the log: waiting for one seldom keeps back the answer of
+// another.
+func (c *batchCall) await() {
+	starter, _ := c.server.backend.(Starter)
+	for u := range c.started {
+		select {
+		case <-u.proposal.Done: // no timer for what is decided already
+			c.decided(u, u.proposal.Outcome, u.proposal.Err)
+			continue
+		default:
 		}
-		ctx, cancel := context.WithTimeoutCause(c.ctx, min(timeout, maxTime), replica.ErrTimeout)
-		defer cancel()
-		outcome, err := c.server.backend.Append(ctx, cmd, c.leaderOnly)
-		if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
-			err = replica.ErrTimeout
-		}
-		done(outcome, err)
-	}()
+		ctx, cancel := context.WithDeadlineCause(c.ctx, u.deadline, replica.ErrTimeout)
+		outcome, err := starter.Await(ctx, u.proposal)
+		cancel()
+		c.decided(u, outcome, err)
+	}
+}
+
+// decided answers a started append, or gives it to the node to send elsewhere if leadership moved before it was appended.
+func (c *batchCall) decided(u *underWay, outcome stream.Outcome, err error) {
+	if errors.Is(err, replica.ErrNotAppended) {
+		go c.run(u)
+		return
+	}
+	c.finish(u, outcome, err)
+}
+
+// run carries an append out through the node, after the one before it to the same stream: commands on their way to another node may overtake each other.
+func (c *batchCall) run(u *underWay) {
+	if u.before != nil {
+		<-u.before.done
+	}
+	ctx, cancel := context.WithDeadlineCause(c.ctx, u.deadline, replica.ErrTimeout)
+	defer cancel()
+	outcome, err := c.server.backend.Append(ctx, u.cmd, c.leaderOnly)
+	if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
+		err = replica.ErrTimeout
+	}
+	c.finish(u, outcome, err)
+}
+
+// finish answers one append.
+func (c *batchCall) finish(u *underWay, outcome stream.Outcome, err error) {
+	defer c.running.Done()
+	defer close(u.done)
+	u.before, u.cmd = nil, nil // a chain of them would keep every append of the call in memory
+	c.server.metrics.appended(&outcome, err)
+	var notLeader *replica.NotLeaderError
+	if errors.As(err, &notLeader) && leaderTrailer(notLeader) != nil {
+		c.stop(err) // the one answer that ends the whole call
+		<-c.slots
+		return
+	}
+	c.answer(u.batch, outcome, err)
 }
 
 var errPastDeadline = errors.New("the deadline had passed before the append began")

@@ -35,6 +35,8 @@ const (
 	maxConcurrentCalls = 16 << 10
 	// messageSlackBytes is what a message may have beyond the largest event.
 	messageSlackBytes = 16 << 20
+	// defaultWriteTimeout stands in for one that is not given.
+	defaultWriteTimeout = 2 * time.Second
 	// handshakeTimeout bounds how long a connection may take to say what it is.
 	handshakeTimeout = 10 * time.Second
 )
@@ -114,6 +116,9 @@ func New(o Options) *Server {
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.writeTimeout <= 0 {
+		s.writeTimeout = defaultWriteTimeout
 	}
 	s.leading.backend = o.Backend
 	s.lifetime, s.end = context.WithCancel(context.Background())
