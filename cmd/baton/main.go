@@ -15,9 +15,18 @@ var version = "dev"
 
 // commands builds every subcommand. A command lives in a file of its own and is listed here.
 var commands = []func() *cobra.Command{
+	upCommand,
 	serveCommand,
+	agentCommand,
 	openAPICommand,
 	controlCommand,
+	clustersCommand,
+	nodesCommand,
+	explainCommand,
+	promoteCommand,
+	undoCommand,
+	auditCommand,
+	operationCommand,
 }
 
 // exitError carries an exit code other than 1 up to main: 2 refused by checks, 3 rolled back, 4 needs a human, 5 conflict.

@@ -122,3 +122,10 @@ func Join(ctx context.Context, dir, token, name string) error {
 	// agent.json comes last: it makes the identity count.
 	return storeMember(dir, member{ID: reply.GetAgentId(), Name: name, Address: t.Address})
 }
+
+// IdentityOf returns the id and name a joined agent's directory holds, or
+// ErrNotJoined.
+func IdentityOf(dir string) (id, name string, err error) {
+	m, err := loadMember(dir)
+	return m.ID, m.Name, err
+}

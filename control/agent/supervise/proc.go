@@ -11,8 +11,9 @@ import (
 
 // markerName is the environment variable that marks a supervised process, so
 // that one started just before its supervisor died, and not recorded yet, is
-// found and not started twice.
-const markerName = "BATON_SUPERVISED"
+// found and not started twice. The name keeps clear of the prefix BATON_, under
+// which programs of ours read options.
+const markerName = "SUPERVISED_BY_BATON"
 
 // startTicks is when the process started, in clock ticks since boot; it and the
 // pid together are unique for a boot. A zombie counts as gone.
