@@ -51,9 +51,12 @@ export default defineConfig({
     proxy: { '/api': { target: backend, changeOrigin: true } },
   },
   test: {
-    environment: 'happy-dom',
-    include: ['src/**/*.test.{ts,tsx}'],
-    setupFiles: ['src/test-setup.ts'],
     css: false,
+    testTimeout: 60_000,
+    // Most tests are of pure functions and need no page.
+    projects: [
+      { extends: true, test: { name: 'pure', environment: 'node', include: ['src/**/*.test.ts'] } },
+      { extends: true, test: { name: 'page', environment: 'happy-dom', include: ['src/**/*.test.tsx'], setupFiles: ['src/testing/setup.ts'] } },
+    ],
   },
 });

@@ -27,20 +27,24 @@ export const theme = createTheme({
   },
 });
 
-/** Lets the component library draw with the page's own tokens (base.css). */
-export const resolver: CSSVariablesResolver = () => ({
-  variables: {
-    '--mantine-color-body': 'var(--surface)',
-    '--mantine-color-text': 'var(--ink)',
-    '--mantine-color-dimmed': 'var(--ink-2)',
-    '--mantine-color-default': 'var(--surface)',
-    '--mantine-color-default-hover': 'var(--sunken)',
-    '--mantine-color-default-border': 'var(--line-2)',
-    '--mantine-color-default-color': 'var(--ink)',
-    '--mantine-color-placeholder': 'var(--ink-3)',
-    '--mantine-color-anchor': 'var(--baton-text)',
-    '--mantine-color-error': 'var(--bad)',
-  },
-  light: {},
-  dark: {},
-});
+const tokens = {
+  '--mantine-color-body': 'var(--surface)',
+  '--mantine-color-text': 'var(--ink)',
+  '--mantine-color-bright': 'var(--ink)',
+  '--mantine-color-dimmed': 'var(--ink-2)',
+  '--mantine-color-default': 'var(--surface)',
+  '--mantine-color-default-hover': 'var(--sunken)',
+  '--mantine-color-default-border': 'var(--line-2)',
+  '--mantine-color-default-color': 'var(--ink)',
+  '--mantine-color-placeholder': 'var(--ink-3)',
+  '--mantine-color-anchor': 'var(--baton-text)',
+  '--mantine-color-error': 'var(--bad)',
+  '--mantine-color-disabled': 'var(--unknown-tint)',
+  '--mantine-color-disabled-color': 'var(--ink-3)',
+  '--mantine-color-disabled-border': 'var(--line)',
+  '--mantine-color-gray-light-color': 'var(--ink-2)',
+  '--mantine-color-gray-light-hover': 'var(--unknown-tint)',
+};
+
+/** Lets the component library draw with the page's own tokens (base.css), in both schemes. */
+export const resolver: CSSVariablesResolver = () => ({ variables: {}, light: tokens, dark: tokens });

@@ -1,4 +1,4 @@
-import { Button, Modal, Textarea, TextInput } from '@mantine/core';
+import { Button, Modal, TextInput } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { IconFlask, IconRefresh } from '@tabler/icons-react';
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
@@ -156,7 +156,17 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
               <Expect plan={p} node={node} from={from} lead={leadWord(cluster.engine)} />
             </Section>
             <Section no={4} title="Reason" aside="optional, kept in the audit">
-              <Textarea aria-label="Reason" placeholder="Kernel update on the present primary’s host" autosize minRows={1} maxRows={4} maxLength={500} value={reason} onChange={(e) => setReason(e.currentTarget.value)} />
+              <TextInput
+                aria-label="Reason"
+                placeholder="Kernel update on the present primary’s host"
+                maxLength={500}
+                value={reason}
+                onChange={(e) => setReason(e.currentTarget.value)}
+                onKeyDown={(e) => {
+                  // Only the field with the name, or the button, promotes.
+                  if (e.key === 'Enter') e.preventDefault();
+                }}
+              />
             </Section>
             <Section no={5} title="Confirm">
               <TextInput

@@ -1,5 +1,8 @@
 import { afterEach } from 'vitest';
-import { cleanup } from '@testing-library/react';
+import { cleanup, configure } from '@testing-library/react';
+
+/** Machines that test may be busy; a page that is right only late is still right. */
+configure({ asyncUtilTimeout: 15_000 });
 
 afterEach(cleanup);
 

@@ -1,0 +1,54 @@
+import { describe, expect, it } from 'vitest';
+import { shellQuote } from '../../lib/shell';
+import { plan } from '../../testing/fixtures';
+import { changedChecks, redFirst, tallyChecks } from '../report/report';
+import { cliLine, reportMaxAgeMs, whyNotYet, type Confirmation } from './promote';
+
+const ready: Confirmation = { plan: plan(), typedName: 'demo-2', busy: false, reportAgeMs: 1000, allowed: true };
+
+describe('whyNotYet', () => {
+  it('is null only when everything is in order', () => expect(whyNotYet(ready)).toBeNull());
+  it.each<[string, Partial<Confirmation>]>([
+    ['nothing typed', { typedName: '' }],
+    ['another node typed', { typedName: 'demo-3' }],
+    ['a prefix typed', { typedName: 'demo-' }],
+    ['another case typed', { typedName: 'Demo-2' }],
+    ['a blank too much', { typedName: 'demo-2 ' }],
+    ['no report yet', { plan: null }],
+    ['refused by checks', { plan: plan({ refused: true }) }],
+    ['a report past its age', { reportAgeMs: reportMaxAgeMs + 1 }],
+    ['a request under way', { busy: true }],
+    ['a viewer', { allowed: false }],
+  ])('refuses with %s', (_, change) => expect(whyNotYet({ ...ready, ...change })).not.toBeNull());
+});
+
+describe('reports', () => {
+  const check = (id: string, verdict: 'pass' | 'warn' | 'refuse' | 'unknown') => ({ ...plan().report.checks[0]!, id, verdict });
+  const checks = [check('a', 'pass'), check('b', 'warn'), check('c', 'refuse'), check('d', 'unknown'), check('e', 'refuse')];
+
+  it('are read from the worst to the best, in the given order among equals', () => {
+    expect(redFirst(checks).map((c) => c.id)).toEqual(['c', 'e', 'd', 'b', 'a']);
+    expect(checks.map((c) => c.id)).toEqual(['a', 'b', 'c', 'd', 'e']);
+  });
+  it('are counted', () => expect(tallyChecks(checks)).toEqual({ refuse: 2, unknown: 1, warn: 1, pass: 1 }));
+  it('mark what changed, new checks included', () => {
+    const before = { ...plan().report, checks: [check('a', 'pass'), check('b', 'pass')] };
+    const after = { ...plan().report, checks: [check('a', 'pass'), check('b', 'warn'), check('c', 'pass')] };
+    expect([...changedChecks(before, after)]).toEqual(['b', 'c']);
+    expect([...changedChecks(null, after)]).toEqual([]);
+  });
+});
+
+describe('the command line', () => {
+  it('is the one the server gives, with the reason', () => {
+    expect(cliLine(plan(), 'demo', ' kernel update ', null)).toBe("baton promote demo demo-2 --confirm demo-2 --reason 'kernel update'");
+    expect(cliLine(plan(), 'demo', '', null)).toBe('baton promote demo demo-2 --confirm demo-2');
+  });
+  it('names the operation when it is taken back', () => {
+    expect(cliLine(plan({ node: 'demo-1' }), 'demo', '', 'op-7')).toBe('baton undo op-7 --confirm demo-1');
+  });
+  it('cannot be broken out of', () => {
+    expect(shellQuote("it's; rm -rf $(x)")).toBe(`'it'\\''s; rm -rf $(x)'`);
+    expect(shellQuote('')).toBe("''");
+  });
+});
