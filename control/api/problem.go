@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -127,4 +128,13 @@ func codeOfStatus(status int) string {
 func notFoundCluster(id string) *Problem {
 	return &Problem{Title: "No such cluster", Status: 404, Code: CodeUnknownCluster,
 		Detail: fmt.Sprintf("there is no cluster %q", id), Fix: "baton clusters lists them"}
+}
+
+// GetHeaders makes huma send Retry-After.
+func (p *Problem) GetHeaders() http.Header {
+	h := http.Header{}
+	if p.retryAfterSeconds > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.retryAfterSeconds))
+	}
+	return h
 }
