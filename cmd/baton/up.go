@@ -19,6 +19,7 @@ import (
 	"baton/control/agent"
 	"baton/control/agent/supervise"
 	"baton/control/demo"
+	"baton/platform/identity"
 )
 
 const (
@@ -85,6 +86,10 @@ func up(ctx context.Context, stopSignals func(), o upOptions, out io.Writer) (er
 		return err
 	}
 	defer c.Close()
+	token, err := upTokenFile(o.data, c.TokenFile)
+	if err != nil {
+		return err
+	}
 	id, stopAgent, err := upStartAgent(ctx, c, o.data, log)
 	if err != nil {
 		return err
@@ -103,7 +108,7 @@ func up(ctx context.Context, stopSignals func(), o upOptions, out io.Writer) (er
 		defer stopWriters()
 		runDemoWriters(writers, d, log)
 	}
-	sayUp(out, c, d, o)
+	sayUp(out, c, d, o, token)
 
 	select {
 	case <-ctx.Done():
@@ -130,6 +135,17 @@ func lockData(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("another `baton up` uses %s: stop it, or give another --data", dir)
 	}
 	return func() { f.Close() }, nil
+}
+
+// upTokenFile puts the client commands' token where they look for it without
+// being told.
+func upTokenFile(data, from string) (string, error) {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return "", fmt.Errorf("read the commands' token: %w", err)
+	}
+	path := filepath.Join(data, "cli-token")
+	return path, identity.WriteFile(path, b, 0o600)
 }
 
 // upLog is the log file; errors are shown on standard error too.
@@ -231,7 +247,7 @@ func stopDemo(d *demo.Demo, out io.Writer) error {
 }
 
 // sayUp tells what was started and where to go.
-func sayUp(out io.Writer, c *controlPlane, d *demo.Demo, o upOptions) {
+func sayUp(out io.Writer, c *controlPlane, d *demo.Demo, o upOptions, tokenFile string) {
 	fmt.Fprintf(out, "\nBaton is up. Data and logs are in %s\n\n", o.data)
 	fmt.Fprintf(out, "  Dashboard   %s\n", c.URL)
 	if c.SetupLink != "" {
@@ -246,7 +262,7 @@ func sayUp(out io.Writer, c *controlPlane, d *demo.Demo, o upOptions) {
 			fmt.Fprintf(out, "  %s        %s\n", label, line)
 		}
 	}
-	fmt.Fprintf(out, "  Commands    BATON_SERVER=%s BATON_TOKEN=$(cat %s) baton clusters\n\n", c.URL, c.TokenFile)
+	fmt.Fprintf(out, "  Commands    %s\n\n", exampleCommand(c.URL, tokenFile))
 	switch {
 	case d == nil:
 		fmt.Fprintln(out, "Ctrl-C stops control plane and agent; databases go on running.")
@@ -255,4 +271,17 @@ func sayUp(out io.Writer, c *controlPlane, d *demo.Demo, o upOptions) {
 	default:
 		fmt.Fprintln(out, "Ctrl-C stops all of it, the demo's databases too.")
 	}
+}
+
+// exampleCommand is a client command as it works from this directory: without
+// any option where everything is at its default.
+func exampleCommand(url, tokenFile string) string {
+	command := "baton clusters"
+	if url != "http://"+defaultControlListen {
+		command += " --server " + url
+	}
+	if standard, err := filepath.Abs(filepath.Join("baton-data", "cli-token")); err != nil || standard != tokenFile {
+		command += " --token-file " + tokenFile
+	}
+	return command
 }
