@@ -10,8 +10,8 @@ BENCH       ?=
 ARTIFACTS   ?= $(CURDIR)/artifacts
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-export BATON_ARTIFACTS = $(ARTIFACTS)
-export BATON_BIN       = $(CURDIR)/bin/baton
+export TEST_ARTIFACTS = $(ARTIFACTS)
+export TEST_BINARY       = $(CURDIR)/bin/baton
 export CGO_ENABLED     = 0
 
 TALLY := bin/tally
@@ -97,7 +97,7 @@ race: $(TALLY)
 
 .PHONY: sim
 sim: $(TALLY) ## Simulates whole clusters: make sim SEEDS=1000, or one of them: make sim SEED=42
-	@BATON_SIM_SEEDS=$(SEEDS) BATON_SIM_SEED=$(SEED) $(TALLY) go sim -- $(GO) test -count=1 -json ./sim/...
+	@SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) $(TALLY) go sim -- $(GO) test -count=1 -json ./sim/...
 
 .PHONY: system
 system: bin/baton $(TALLY) ## Real processes: official clients, failover, promotion

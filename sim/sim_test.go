@@ -18,13 +18,13 @@ import (
 
 // Environment of a run, set by make:
 //
-//	BATON_SIM_SEEDS  how many seeds a batch has, from 1 on
-//	BATON_SIM_SEED   run this one seed and print its story
-//	BATON_SIM_SHARD  i/n: this process is the i-th of n that share a batch (set by the test itself)
+//	SIM_SEEDS  how many seeds a batch has, from 1 on
+//	SIM_SEED   run this one seed and print its story
+//	SIM_SHARD  i/n: this process is the i-th of n that share a batch (set by the test itself)
 const (
-	envSeeds = "BATON_SIM_SEEDS"
-	envSeed  = "BATON_SIM_SEED"
-	envShard = "BATON_SIM_SHARD"
+	envSeeds = "SIM_SEEDS"
+	envSeed  = "SIM_SEED"
+	envShard = "SIM_SHARD"
 )
 
 const defaultSeeds = 100

@@ -34,7 +34,7 @@ type Options struct {
 	Env         []string // further NAME=value for every node
 	Insecure    bool     // --insecure; set by New unless TLS is given
 	TLS         *TLS     // files for every node
-	Binary      string   // default $BATON_BIN, else bin/baton of the project
+	Binary      string   // default $TEST_BINARY, else bin/baton of the project
 
 	HTTP           *http.Client // for requests to nodes; a plain one by default
 	User, Password string       // sent with them when not empty
@@ -106,11 +106,11 @@ func New(o Options) (*Fleet, error) {
 	return f, nil
 }
 
-// Binary finds the binary under test: $BATON_BIN, or bin/baton in a parent folder.
+// Binary finds the binary under test: $TEST_BINARY, or bin/baton in a parent folder.
 func Binary() (string, error) {
-	if b := os.Getenv("BATON_BIN"); b != "" {
+	if b := os.Getenv("TEST_BINARY"); b != "" {
 		if _, err := os.Stat(b); err != nil {
-			return "", fmt.Errorf("BATON_BIN: %w (run make build first)", err)
+			return "", fmt.Errorf("TEST_BINARY: %w (run make build first)", err)
 		}
 		return b, nil
 	}
@@ -239,7 +239,7 @@ func (n *Node) Start(extra ...string) error {
 	defer out.Close()
 	cmd := exec.Command(n.fleet.Binary, append(n.fleet.args(n.index()), extra...)...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), n.fleet.Env...)
+	cmd.Env = append(plainEnvironment(), n.fleet.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no orphan outlives the test
 	if err := cmd.Start(); err != nil {
 		return err
@@ -253,6 +253,17 @@ func (n *Node) Start(extra ...string) error {
 		close(done)
 	}(n.done)
 	return nil
+}
+
+// plainEnvironment is ours without the variables that are options of a node.
+func plainEnvironment() []string {
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "BATON_") && !strings.HasPrefix(v, "EVENTSTORE_") && !strings.HasPrefix(v, "KURRENTDB_") {
+			env = append(env, v)
+		}
+	}
+	return env
 }
 
 // Running says whether the process lives.

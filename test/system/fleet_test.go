@@ -39,7 +39,7 @@ func startFleet(t *testing.T, o fleet.Options, followers, clones int) *fleet.Fle
 
 // keepLogs copies the nodes' output to the artefacts.
 func keepLogs(t *testing.T, f *fleet.Fleet) {
-	base := os.Getenv("BATON_ARTIFACTS")
+	base := os.Getenv("TEST_ARTIFACTS")
 	if base == "" {
 		return
 	}

@@ -9,7 +9,7 @@
 //	tally reset                               forgets earlier counts
 //
 // A test is a leaf: a Go test that has subtests is not counted beside them. Counts stand
-// in artifacts/tally/RING.json (directory: $BATON_ARTIFACTS, default artifacts).
+// in artifacts/tally/RING.json (directory: $TEST_ARTIFACTS, default artifacts).
 // A line of test output that holds "=> " is always shown: that is how a passing test prints
 // the figures it measured.
 package main
@@ -90,7 +90,7 @@ func split(args []string, n int) (words, command []string) {
 var errFailed = errors.New("not all passed")
 
 func dir() string {
-	base := os.Getenv("BATON_ARTIFACTS")
+	base := os.Getenv("TEST_ARTIFACTS")
 	if base == "" {
 		base = "artifacts"
 	}
