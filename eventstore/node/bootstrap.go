@@ -138,7 +138,7 @@ func (n *Node) enter(clusterID string, chosen *membership.Founding) bool {
 		go n.stopWith(err)
 		return false
 	}
-	n.identity = id
+	n.identity.ClusterID = clusterID // the other fields never change and are read without the lock
 	n.mu.Unlock()
 	none := ""
 	n.waiting.Store(&none)

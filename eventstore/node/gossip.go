@@ -224,6 +224,9 @@ func (n *Node) state(s *replica.Status) membership.State {
 		}
 		return membership.StateUnknown
 	}
+	if readOnly && !known {
+		return membership.StatePreReadOnlyReplica // it has not yet read who is in the cluster
+	}
 	if readOnly {
 		return membership.StateReadOnlyReplica
 	}

@@ -194,8 +194,9 @@ func TestDeadVoterIsReplacedByClone(t *testing.T) {
 	c := newCluster(t, 3, 4, func(_ int, cfg *Config) { cfg.ReplaceAfter = time.Second })
 	c.startAll()
 	c.roles(3, 1)
-	l := c.load(4, func(int) *Node { return c.nodes[c.leaderOr(0)] })
 	leader := c.waitLeader()
+	leading := c.nodes[leader]
+	l := c.load(4, func(int) *Node { return leading })
 	dead := -1
 	for _, m := range c.nodes[leader].View().Members {
 		if m.Role == membership.RoleFollower {
