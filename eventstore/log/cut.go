@@ -33,6 +33,7 @@ import (
 // changes.
 
 const (
+	cutName  = "cut"
 	cutMagic = "BTNCUT1\n"
 	cutBytes = 20 // magic, CRC32C of the position's bytes, u64 position
 )

@@ -127,3 +127,55 @@ func TestReadErrorIsPassedOn(t *testing.T) {
 		t.Fatalf("open: %v", err)
 	}
 }
+
+// Goal: after a write that failed, the operating system may show data that is
+// not on the disk, and syncs succeed. A new start writes it again before it
+// counts, both frames and vote.
+func TestFailedWriteIsWrittenAgainByTheNextStart(t *testing.T) {
+	mem := vfs.NewMem()
+	fail := false
+	fsys := vfs.NewFault(mem, func(op vfs.Op) error {
+		if fail && op.Kind == vfs.OpWrite {
+			return vfs.ShortWrite{N: op.Len, Err: syscall.EIO}
+		}
+		return nil
+	})
+	o := testOptions(fsys, 1<<20)
+	s, err := OpenState(fsys, o.Dir)
+	must(t, err)
+	must(t, s.Save(1, 1))
+	l := openLog(t, o)
+	must(t, l.Append(entries(1, 10, 1, 1000)))
+	from := int64(l.End()) + segmentHeaderBytes
+	fail = true
+	if err := l.Append(entries(11, 10, 1, 1000)); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	if err := s.Save(2, 2); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	must(t, l.Close())
+
+	var frames, state bool
+	end := from
+	o.FS = vfs.NewFault(mem, func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite && strings.HasSuffix(op.Name, segmentSuffix) && op.Offset <= from && op.Offset+int64(op.Len) > from {
+			frames, end = true, op.Offset+int64(op.Len)
+		}
+		if op.Kind == vfs.OpWrite && strings.HasSuffix(op.Name, stateName) {
+			state = true
+		}
+		return nil
+	})
+	l = openLog(t, o)
+	if last, _ := l.LastIndex(); last != 20 || !frames || end < segmentHeaderBytes+int64(l.End()) {
+		t.Fatalf("%d entries; written again: %v, to byte %d of %d", last, frames, end, l.End()+segmentHeaderBytes)
+	}
+	must(t, l.Close())
+	s, err = OpenState(o.FS, o.Dir)
+	must(t, err)
+	wantState(t, s, 2, 2, 0)
+	if !state {
+		t.Fatal("the vote was not written again")
+	}
+}

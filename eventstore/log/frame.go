@@ -136,7 +136,7 @@ func (h *frameHeader) frame(pos uint64, data []byte) Frame {
 //
 // It tells recovery where the last write began: everything before start was
 // durable before that write was issued. start == end means that all frames
-// were durable when the trailer was written. See recover.go.
+// were durable when the trailer was written. See torn.go.
 const (
 	trailerBytes = 24
 	trailerMagic = "BTNe"

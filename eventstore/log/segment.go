@@ -16,6 +16,8 @@ const (
 	segmentSuffix = ".seg"
 	// prepareName is a file of zeros on its way to become a segment.
 	prepareName = "next-segment.tmp"
+	// prepareBytes is how much of it is synced at a time.
+	prepareBytes = 4 << 20
 )
 
 // segment is an open segment file. Its fields do not change after it is
@@ -165,8 +167,11 @@ func (p *preparer) make() (err error) {
 	if err != nil {
 		return err
 	}
-	if err = writeZeros(f, 0, p.fileBytes); err == nil {
-		err = f.Sync()
+	// In pieces, so that the appends beside it never wait for long.
+	for at := int64(0); err == nil && at < p.fileBytes; at += prepareBytes {
+		if err = writeZeros(f, at, min(at+prepareBytes, p.fileBytes)); err == nil {
+			err = f.Sync()
+		}
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr

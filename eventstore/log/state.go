@@ -55,7 +55,8 @@ type State struct {
 
 // OpenState opens, or on the first start creates, the state file in dir, which
 // is the log's directory. It is an error if the file is damaged, or missing
-// where the log holds entries: a node that forgot its vote could vote twice.
+// where the log holds entries: a node that forgot its vote could vote twice. So
+// open the state before the first Append.
 func OpenState(fsys vfs.FS, dir string) (*State, error) {
 	if fsys == nil {
 		fsys = vfs.OS()
@@ -138,7 +139,11 @@ func (s *State) open(fsys vfs.FS, dir string) error {
 			err = &CorruptionError{File: s.path, Reason: "no copy of term and vote is valid"}
 		}
 	}
-	// A process that was killed may have left the newest record not durable.
+	// A process that was killed, or whose save failed, may have left the newest
+	// record where a read finds it and the disk does not hold it.
+	if err == nil {
+		_, err = f.WriteAt(encodeSlot(s.buf, s.now), int64(s.now.seq%2)*stateSlotBytes)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
