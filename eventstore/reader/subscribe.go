@@ -14,10 +14,25 @@ type Handler interface {
 	// Checkpoint comes only with a filter: every event up to and including the
 	// one at pos was examined. Positions never decrease.
 	Checkpoint(pos uint64) error
-	// CaughtUp comes each time the subscription turns from catching up to live.
-	// For one stream, rev is the revision after which it waits (-1: none). For
-	// all streams, pos is the position of the last event examined.
+	// CaughtUp comes each time everything visible was delivered, before the
+	// subscription waits for more: a handler that gathers events sends them
+	// now. For one stream, rev is the revision after which it waits (-1: none).
+	// For all streams, pos is the position of the last event examined.
 	CaughtUp(rev int64, pos uint64) error
+}
+
+// Flusher is a Handler that gathers what it receives: Flush is called whenever
+// everything visible was delivered and the subscription is about to wait.
+type Flusher interface {
+	Flush() error
+}
+
+// flush lets a handler that gathers pass on what it has.
+func flush(h Handler) error {
+	if f, ok := h.(Flusher); ok {
+		return f.Flush()
+	}
+	return nil
 }
 
 // StreamSubscription names a stream and the revision AFTER which to begin.
@@ -39,7 +54,8 @@ type AllSubscription struct {
 }
 
 // liveBacklog is how many events a live subscription may find waiting and still
-// count as live. More than that, and it says again when it has caught up.
+// count as live. More than that, and its next catching up is the end of a
+// catch-up again, with a checkpoint.
 const liveBacklog = 4096
 
 // SubscribeStream delivers a stream's events until ctx ends or the handler
@@ -56,7 +72,10 @@ func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Ha
 	if head.Tombstoned {
 		return ErrStreamDeleted
 	}
-	next := q.From + 1
+	next := q.From
+	if next < math.MaxInt64 {
+		next++
+	}
 	switch {
 	case q.FromStart:
 		next = 0
@@ -64,9 +83,8 @@ func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Ha
 		next = head.Last + 1
 	}
 	d := delivery{r: r, resolve: q.ResolveLinks, left: math.MaxUint64, yield: h.Event}
-	for live := false; ; {
+	for {
 		d.oldest = r.oldest(head.Meta)
-		d.seen = 0
 		from := max(next, head.Meta.FirstReadable(head.Last))
 		if from <= head.Last {
 			d.mem = borrow()
@@ -79,9 +97,6 @@ func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Ha
 				return ErrStreamDeleted
 			}
 			next = head.Last + 1
-		}
-		if d.seen > liveBacklog {
-			live = false
 		}
 		last := head.Last
 		if head, err = r.heads.Head(q.Stream); err != nil {
@@ -99,6 +114,9 @@ func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Ha
 			if err := h.CaughtUp(rev, 0); err != nil {
 				return err
 			}
+		}
+		if err := flush(h); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -152,12 +170,18 @@ func (r *Reader) SubscribeAll(ctx context.Context, q AllSubscription, h Handler)
 		}
 		if !live {
 			live = true
-			if err := s.caughtUp(); err != nil {
+			if err := s.catchUpEnds(); err != nil {
 				return err
 			}
 			// Catching up may have read the disk through a big buffer; what
 			// comes now is in the log's cache.
 			w.scan = r.log.Scan(w.scan.Pos())
+		}
+		if err := h.CaughtUp(-1, s.last); err != nil {
+			return err
+		}
+		if err := flush(h); err != nil {
+			return err
 		}
 		if err := r.mark.Wait(ctx, limit); err != nil {
 			return err
@@ -187,14 +211,13 @@ func (s *allSubscription) examined(pos uint64) error {
 	return s.h.Checkpoint(pos)
 }
 
-func (s *allSubscription) caughtUp() error {
-	if s.filter != nil {
-		s.since = 0
-		if err := s.h.Checkpoint(s.last); err != nil {
-			return err
-		}
+// catchUpEnds gives a filtered subscription the checkpoint due then.
+func (s *allSubscription) catchUpEnds() error {
+	if s.filter == nil {
+		return nil
 	}
-	return s.h.CaughtUp(-1, s.last)
+	s.since = 0
+	return s.h.Checkpoint(s.last)
 }
 
 var _ stream.IDSource = (*Reader)(nil)
