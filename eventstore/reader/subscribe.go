@@ -14,10 +14,9 @@ type Handler interface {
 	// Checkpoint comes only with a filter: every event up to and including the
 	// one at pos was examined. Positions never decrease.
 	Checkpoint(pos uint64) error
-	// CaughtUp comes each time everything visible was delivered, before the
-	// subscription waits for more: a handler that gathers events sends them
-	// now. For one stream, rev is the revision after which it waits (-1: none).
-	// For all streams, pos is the position of the last event examined.
+	// CaughtUp comes each time the subscription turns from catching up to live.
+	// For one stream, rev is the revision after which it waits (-1: none). For
+	// all streams, pos is the position of the last event examined.
 	CaughtUp(rev int64, pos uint64) error
 }
 
@@ -54,8 +53,7 @@ type AllSubscription struct {
 }
 
 // liveBacklog is how many events a live subscription may find waiting and still
-// count as live. More than that, and its next catching up is the end of a
-// catch-up again, with a checkpoint.
+// count as live. More than that, and it says again when it has caught up.
 const liveBacklog = 4096
 
 // SubscribeStream delivers a stream's events until ctx ends or the handler
@@ -83,8 +81,9 @@ func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Ha
 		next = head.Last + 1
 	}
 	d := delivery{r: r, resolve: q.ResolveLinks, left: math.MaxUint64, yield: h.Event}
-	for {
+	for live := false; ; {
 		d.oldest = r.oldest(head.Meta)
+		d.seen = 0
 		from := max(next, head.Meta.FirstReadable(head.Last))
 		if from <= head.Last {
 			d.mem = borrow()
@@ -97,6 +96,9 @@ func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Ha
 				return ErrStreamDeleted
 			}
 			next = head.Last + 1
+		}
+		if d.seen > liveBacklog {
+			live = false
 		}
 		last := head.Last
 		if head, err = r.heads.Head(q.Stream); err != nil {
@@ -173,12 +175,12 @@ func (r *Reader) SubscribeAll(ctx context.Context, q AllSubscription, h Handler)
 			if err := s.catchUpEnds(); err != nil {
 				return err
 			}
+			if err := h.CaughtUp(-1, s.last); err != nil {
+				return err
+			}
 			// Catching up may have read the disk through a big buffer; what
 			// comes now is in the log's cache.
 			w.scan = r.log.Scan(w.scan.Pos())
-		}
-		if err := h.CaughtUp(-1, s.last); err != nil {
-			return err
 		}
 		if err := flush(h); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -15,10 +16,11 @@ import (
 
 // tape records what a subscription delivers.
 type tape struct {
-	mu    sync.Mutex
-	lines []string
-	grown chan struct{}
-	done  chan error
+	mu     sync.Mutex
+	lines  []string
+	grown  chan struct{}
+	done   chan error
+	pauses int // calls of Flush
 	// hold, if set, is received from before each event.
 	hold chan struct{}
 }
@@ -43,6 +45,13 @@ func (p *tape) Event(e *Event) error {
 func (p *tape) Checkpoint(pos uint64) error          { return p.add("checkpoint %d", pos) }
 func (p *tape) CaughtUp(rev int64, pos uint64) error { return p.add("caught up %d %d", rev, pos) }
 
+func (p *tape) Flush() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pauses++
+	return nil
+}
+
 // await waits until the tape holds want, and nothing else.
 func (p *tape) await(t *testing.T, want ...string) {
 	t.Helper()
@@ -62,6 +71,23 @@ func (p *tape) await(t *testing.T, want ...string) {
 		case <-deadline:
 			t.Fatalf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// awaitPauses waits until Flush was called n times.
+func (p *tape) awaitPauses(t *testing.T, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		p.mu.Lock()
+		got := p.pauses
+		p.mu.Unlock()
+		if got >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("flushed %d times, want %d", got, n)
+		}
+		runtime.Gosched()
 	}
 }
 
@@ -105,6 +131,7 @@ func TestSubscribeStream(t *testing.T) {
 	before.await(t, "caught up -1 0", "s/0 a", "s/1 b")
 	n.entry(n.events("other", "x"), n.events("s", "c"))
 	before.await(t, "caught up -1 0", "s/0 a", "s/1 b", "s/2 c")
+	before.awaitPauses(t, 3) // before each wait, so that gathered events go out
 
 	exclusive, _ := n.follow(t, StreamSubscription{Stream: "s", From: 0})
 	exclusive.await(t, "s/1 b", "s/2 c", "caught up 2 0")
@@ -229,6 +256,7 @@ func TestCheckpoints(t *testing.T) {
 	n.entry(n.events("o", "1", "2", "3", "4"))
 	_, pos, _ = n.all(AllQuery{FromStart: true, Count: many})
 	p.await(t, append(want, fmt.Sprintf("checkpoint %d", pos[13]))...)
+	p.awaitPauses(t, 2)
 }
 
 // Goal: no event is lost, repeated or reordered where catching up and live meet,

@@ -398,3 +398,25 @@ func TestResetForgetsWhatWasInFlight(t *testing.T) {
 		}
 	}
 }
+
+// Goal: a record that apply refuses although it was admitted does no more harm
+// than that: what was in flight behind it is judged by apply, and the sequencer
+// works on from the applied state.
+func TestRefusalOfAnAdmittedRecord(t *testing.T) {
+	s := newStore(t)
+	s.submit(mustAppend(t, base, Any, 1))
+	s.submit(mustAppend(t, base, Any, 2))
+	s.submit(mustAppend(t, "other", Any, 3))
+	s.heads[base] = Head{Last: 5, MetaLast: -1} // what nobody could foresee
+	for i, want := range []OutcomeKind{Conflict, Conflict, Done} {
+		if out := s.applyNext(); out.Kind != want {
+			t.Errorf("record %d: %+v", i, out)
+		}
+	}
+	if out := s.do(mustAppend(t, base, 5, 1)); out.Kind != Done || out.Writes[0].Last != 6 {
+		t.Errorf("afterwards: %+v", out)
+	}
+	if out := s.do(mustAppend(t, "other", Any, 3)); !out.Repeated {
+		t.Errorf("repeat of what was applied after the refusal: %+v", out)
+	}
+}

@@ -34,6 +34,7 @@ type Sequencer struct {
 	done    int
 	free    []*flight
 	nextID  uint64
+	reset   uint64 // commands up to this number are forgotten
 	stamper Applier
 	names   Interner
 	writes  []*recentWrite // scratch, by place in the table of writes
@@ -440,7 +441,7 @@ func (s *Sequencer) remember(r Record, f *flight) {
 // since the last Reset, else 0. After a start call it for the records at the
 // log's end, so that repeats of them are recognized.
 func (s *Sequencer) Applied(id uint64, r Record, o Outcome) {
-	if id == 0 {
+	if id <= s.reset { // also 0
 		if o.Kind == Done {
 			s.remember(r, nil)
 		}
@@ -452,7 +453,7 @@ func (s *Sequencer) Applied(id uint64, r Record, o Outcome) {
 	f := s.flights[s.done]
 	if o.Kind != Done {
 		// Something unforeseen stands in the log before this record: every
-		// prediction made since is worthless.
+		// prediction made since is worthless. Apply judges what is in flight.
 		s.Reset()
 		return
 	}
@@ -480,8 +481,7 @@ func (s *Sequencer) Applied(id uint64, r Record, o Outcome) {
 // lost, and when a proposal was dropped. After gaining leadership call it, and
 // Sequence, only once every earlier entry of the log is applied: from then on
 // nothing can come between the applied state and what this sequencer admits.
-// Commands get new numbers, so a late Applied of an older one is recognized by
-// the caller.
+// Commands get new numbers; an Applied of an older one counts as not admitted.
 func (s *Sequencer) Reset() {
 	for i := len(s.flights) - 1; i >= s.done; i-- {
 		for _, w := range s.flights[i].writes {
@@ -490,6 +490,7 @@ func (s *Sequencer) Reset() {
 	}
 	clear(s.flights)
 	s.flights, s.done = s.flights[:0], 0
+	s.reset = s.nextID
 	clear(s.overlay)
 }
 
