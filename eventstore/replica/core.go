@@ -167,6 +167,7 @@ func (c *Core) SetNow(now int64) { c.now = max(c.now, now) }
 // Tick lets one tick pass.
 func (c *Core) Tick() {
 	c.ticks++
+	c.maybeServe()
 	c.rn.Tick()
 	if c.hurry > 0 {
 		c.hurry--
@@ -386,12 +387,20 @@ func (c *Core) ApplyDone(job *ApplyJob) {
 	}
 	c.changeApplied()
 	c.readsApplied()
-	if c.state == raft.StateLeader && c.noop != 0 && c.applied >= c.noop && !c.serving {
-		if !c.drain || len(c.batches) == 0 && len(c.unassigned) == 0 {
-			c.seq.Reset()
-			c.serving, c.drain = true, false
-		}
+	c.maybeServe()
+}
+
+// maybeServe opens a leader for commands: once its first entry is applied, and
+// after a dropped proposal once nothing is in flight any more.
+func (c *Core) maybeServe() {
+	if c.serving || c.state != raft.StateLeader || c.noop == 0 || c.applied < c.noop {
+		return
 	}
+	if c.drain && len(c.batches)+len(c.unassigned) > 0 {
+		return
+	}
+	c.seq.Reset()
+	c.serving, c.drain = true, false
 }
 
 // Stop fails everything that waits, with ErrStopped, and returns it as effects.

@@ -241,7 +241,7 @@ func (r *Replica) loop() {
 	ticker := r.clock.NewTicker(r.opts.TickEvery)
 	defer ticker.Stop()
 	lastTick := r.clock.Now()
-	grace := 0
+	grace, wasLate := 0, false
 	var spare work
 	for {
 		select {
@@ -256,8 +256,11 @@ func (r *Replica) loop() {
 			lastTick = now
 			if late {
 				r.starved++
+			}
+			if late && !wasLate { // a process that is always late must still elect
 				grace = graceTicks
 			}
+			wasLate = late
 			count := grace == 0 || r.core.state == raft.StateLeader
 			if grace > 0 {
 				grace--
