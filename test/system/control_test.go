@@ -1,0 +1,511 @@
+package system
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"baton/test/fleet"
+)
+
+// upSite is `baton up --demo` as a process of its own, its API, and the Redis
+// servers it started.
+type upSite struct {
+	t      *testing.T
+	binary string
+	data   string
+	listen string
+	agents string
+	cmd    *exec.Cmd
+	token  string
+	redis  []redisNode
+}
+
+type redisNode struct {
+	Name string `json:"name"`
+	Port int    `json:"port"`
+	c    *redis.Client
+}
+
+// startUp starts everything on this machine and waits until the Redis cluster
+// is healthy. Without redis-server the test is skipped with that reason.
+func startUp(t *testing.T) *upSite {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("redis-server is not installed")
+	}
+	binary, err := fleet.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, err := fleet.FreePorts(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &upSite{t: t, binary: binary, data: t.TempDir(), listen: fmt.Sprintf("127.0.0.1:%d", ports[0]), agents: fmt.Sprintf("127.0.0.1:%d", ports[1])}
+	s.start("--keep")
+	t.Cleanup(func() {
+		// The last run is one without --keep, which ends the databases too.
+		s.kill()
+		s.start()
+		s.stop()
+	})
+	b, err := os.ReadFile(filepath.Join(s.data, "cli-token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.token = strings.TrimSpace(string(b))
+	var layout struct {
+		Redis         []redisNode `json:"redis"`
+		RedisPassword string      `json:"redisPassword"`
+	}
+	if b, err = os.ReadFile(filepath.Join(s.data, "demo", "layout.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, &layout); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range layout.Redis {
+		n.c = redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", n.Port), Password: layout.RedisPassword, Protocol: 2,
+			MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: 8 * time.Second, PoolSize: 64, DisableIdentity: true})
+		s.redis = append(s.redis, n)
+	}
+	s.healthy()
+	return s
+}
+
+func (s *upSite) start(extra ...string) {
+	s.t.Helper()
+	args := append([]string{"up", "--demo", "--data", s.data, "--listen", s.listen, "--agent-listen", s.agents}, extra...)
+	s.cmd = exec.Command(s.binary, args...)
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	s.cmd.Stderr = &stderr
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	ready := make(chan bool, 1)
+	go func() {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), "Ctrl-C") {
+				ready <- true
+			}
+		}
+		ready <- false
+	}()
+	select {
+	case ok := <-ready:
+		if !ok {
+			s.t.Fatalf("baton up ended: %s", stderr.String())
+		}
+	case <-time.After(60 * time.Second):
+		s.t.Fatal("baton up is not ready after 60 s")
+	}
+}
+
+func (s *upSite) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+func (s *upSite) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() { _ = s.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(40 * time.Second):
+		s.t.Error("baton up does not stop")
+		_ = s.cmd.Process.Kill()
+		<-done
+	}
+}
+
+func (s *upSite) call(method, path string, in, out any) (int, error) {
+	var body io.Reader
+	if in != nil {
+		b, _ := json.Marshal(in)
+		body = bytes.NewReader(b)
+	}
+	req, _ := http.NewRequest(method, "http://"+s.listen+"/api/v1"+path, body)
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err
+	}
+	if res.StatusCode >= 300 {
+		return res.StatusCode, fmt.Errorf("%s %s: %s", method, path, b)
+	}
+	return res.StatusCode, json.Unmarshal(b, out)
+}
+
+type clusterView struct {
+	Verdict struct{ Level, Sentence string }
+	Primary *struct{ Node string }
+}
+
+// healthy waits until the cluster is and returns its primary.
+func (s *upSite) healthy() string {
+	s.t.Helper()
+	var c clusterView
+	err := fleet.Await(60*time.Second, "a healthy Redis cluster", func() (bool, string) {
+		c = clusterView{}
+		_, err := s.call("GET", "/clusters/cache", nil, &c)
+		return err == nil && c.Verdict.Level == "healthy" && c.Primary != nil, fmt.Sprintf("%+v %v", c, err)
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c.Primary.Node
+}
+
+type operationView struct {
+	ID, State, Outcome, Node string
+	PastPointOfNoReturn      bool
+	Steps                    []struct{ ID, State, Detail string }
+	Stall                    *struct{ ProbeMs, AgentMs *float64 }
+	Proof                    *struct {
+		Acked, ReadBack, Lost *string
+		Sentence              string
+	}
+}
+
+// promote asks for a promotion as a person would: plan, then confirm.
+func (s *upSite) promote(node string) string {
+	s.t.Helper()
+	var id string
+	err := fleet.Await(30*time.Second, "an accepted promotion of "+node, func() (bool, string) {
+		var p struct {
+			Report     struct{ Hash, Reason string }
+			Generation string
+		}
+		if _, err := s.call("POST", "/clusters/cache/plan", map[string]any{"node": node}, &p); err != nil {
+			return false, err.Error()
+		}
+		var a struct{ OperationID string }
+		_, err := s.call("POST", "/clusters/cache/promotions", map[string]any{"node": node, "typedName": node, "reportHash": p.Report.Hash, "generation": p.Generation, "reason": "test"}, &a)
+		id = a.OperationID
+		return err == nil, fmt.Sprintf("%v (%s)", err, p.Report.Reason)
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return id
+}
+
+func (s *upSite) end(id string, limit time.Duration) operationView {
+	s.t.Helper()
+	var o operationView
+	err := fleet.Await(limit, "the end of "+id, func() (bool, string) {
+		o = operationView{}
+		_, err := s.call("GET", "/operations/"+id, nil, &o)
+		return err == nil && (o.State == "done" || o.State == "rolled-back" || o.State == "needs-human"), fmt.Sprintf("%s %v %v", o.State, o.Steps, err)
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return o
+}
+
+// info reads fields of INFO replication and stats.
+func (n *redisNode) info() map[string]string {
+	out := map[string]string{}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	for _, section := range []string{"replication", "stats"} {
+		for _, l := range strings.Split(n.c.Info(ctx, section).Val(), "\r\n") {
+			if k, v, ok := strings.Cut(l, ":"); ok {
+				out[k] = v
+			}
+		}
+	}
+	return out
+}
+
+// checkRoles demands one primary and that both others follow it with their
+// links up; it returns the full synchronizations served by all.
+func (s *upSite) checkRoles(want string) (fullSyncs int) {
+	s.t.Helper()
+	err := fleet.Await(20*time.Second, "roles after the operation", func() (bool, string) {
+		fullSyncs = 0
+		primaries, following := 0, 0
+		port := ""
+		infos := map[string]map[string]string{}
+		for i := range s.redis {
+			n := &s.redis[i]
+			infos[n.Name] = n.info()
+			if infos[n.Name]["role"] == "master" {
+				primaries++
+				if n.Name == want || want == "" {
+					port = strconv.Itoa(n.Port)
+				}
+			}
+			f, _ := strconv.Atoi(infos[n.Name]["sync_full"])
+			fullSyncs += f
+		}
+		for _, in := range infos {
+			if in["role"] == "slave" && in["master_port"] == port && in["master_link_status"] == "up" {
+				following++
+			}
+		}
+		return primaries == 1 && port != "" && following == len(s.redis)-1, fmt.Sprintf("%d primaries, %d follow %s", primaries, following, want)
+	})
+	if err != nil {
+		s.t.Error(err)
+	}
+	return fullSyncs
+}
+
+// redisWriter is one closed-loop writer that finds the primary by asking every
+// node for its role, about one write a millisecond. Each value is a key of its
+// own, so that everything acknowledged can be read back.
+type redisWriter struct {
+	s       *upSite
+	name    string
+	stop    chan struct{}
+	done    sync.WaitGroup
+	mu      sync.Mutex
+	acked   []int64
+	last    time.Time
+	longest time.Duration
+}
+
+func (s *upSite) writer(name string) *redisWriter {
+	w := &redisWriter{s: s, name: name, stop: make(chan struct{})}
+	w.done.Add(1)
+	go w.run()
+	return w
+}
+
+func (w *redisWriter) run() {
+	defer w.done.Done()
+	primary := -1
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
+	ctx := context.Background()
+	for seq := int64(1); ; {
+		select {
+		case <-w.stop:
+			return
+		default:
+		}
+		if primary < 0 {
+			for i := range w.s.redis {
+				role, err := w.s.redis[i].c.Do(ctx, "ROLE").Slice()
+				if err == nil && len(role) > 0 && role[0] == "master" {
+					primary = i
+					break
+				}
+			}
+			if primary < 0 {
+				continue
+			}
+		}
+		if err := w.s.redis[primary].c.Set(ctx, fmt.Sprintf("%s:%d", w.name, seq), seq, 0).Err(); err != nil {
+			primary = -1
+			continue
+		}
+		now := time.Now()
+		w.mu.Lock()
+		w.acked = append(w.acked, seq)
+		if !w.last.IsZero() {
+			w.longest = max(w.longest, now.Sub(w.last))
+		}
+		w.last = now
+		w.mu.Unlock()
+		seq++
+		<-pace.C
+	}
+}
+
+// gap returns the longest time between two acknowledged writes since the last
+// call.
+func (w *redisWriter) gap() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g := w.longest
+	w.longest = 0
+	return g
+}
+
+// readBack counts acknowledged writes that a node does not hold.
+func (w *redisWriter) readBack(n *redisNode) (missing int) {
+	w.mu.Lock()
+	acked := slices.Clone(w.acked)
+	w.mu.Unlock()
+	for len(acked) > 0 {
+		batch := acked[:min(len(acked), 500)]
+		acked = acked[len(batch):]
+		keys := make([]string, len(batch))
+		for i, seq := range batch {
+			keys[i] = fmt.Sprintf("%s:%d", w.name, seq)
+		}
+		vals, err := n.c.MGet(context.Background(), keys...).Result()
+		if err != nil {
+			w.s.t.Fatal(err)
+		}
+		for i, v := range vals {
+			if v != strconv.FormatInt(batch[i], 10) {
+				missing++
+			}
+		}
+	}
+	return missing
+}
+
+func (w *redisWriter) end() {
+	close(w.stop)
+	w.done.Wait()
+}
+
+// checkData demands every acknowledged write on every node.
+func (s *upSite) checkData(writers ...*redisWriter) {
+	s.t.Helper()
+	total := 0
+	for _, w := range writers {
+		total += len(w.acked)
+		for i := range s.redis {
+			n := &s.redis[i]
+			err := fleet.Await(10*time.Second, "all writes on "+n.Name, func() (bool, string) {
+				m := w.readBack(n)
+				return m == 0, fmt.Sprintf("%d of %d acknowledged writes of %s are missing on %s", m, len(w.acked), w.name, n.Name)
+			})
+			if err != nil {
+				s.t.Error(err)
+			}
+		}
+	}
+	s.t.Logf("%d acknowledged writes read back from %d nodes", total, len(s.redis))
+}
+
+func quantiles(d []float64) string {
+	slices.Sort(d)
+	if len(d) == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("median %.1f ms, max %.1f ms", d[len(d)/2], d[len(d)-1])
+}
+
+// TestRedisPromotions: thirty promotions through the API under a writer. Each
+// ends done with the right roles, both replicas attached by partial resync, and
+// nothing acknowledged is lost. The gaps are printed.
+func TestRedisPromotions(t *testing.T) {
+	count := 30
+	if testing.Short() {
+		count = 5
+	}
+	s := startUp(t)
+	primary := s.healthy()
+	w := s.writer("w")
+	var gaps, probes, agents []float64
+	fulls := s.checkRoles(primary)
+	for i := range count {
+		next := s.redis[(slices.IndexFunc(s.redis, func(n redisNode) bool { return n.Name == primary })+1+i%2)%len(s.redis)].Name
+		w.gap()
+		o := s.end(s.promote(next), 60*time.Second)
+		gap := w.gap()
+		if o.State != "done" || o.Proof == nil || o.Proof.Lost == nil || *o.Proof.Lost != "0" {
+			t.Errorf("promotion %d to %s: %s: %s, proof %+v", i, next, o.State, o.Outcome, o.Proof)
+		}
+		if got := s.checkRoles(next); got != fulls {
+			t.Errorf("promotion %d: %d full synchronizations", i, got-fulls)
+			fulls = got
+		}
+		gaps = append(gaps, float64(gap.Microseconds())/1000)
+		if o.Stall != nil && o.Stall.ProbeMs != nil && o.Stall.AgentMs != nil {
+			probes = append(probes, *o.Stall.ProbeMs)
+			agents = append(agents, *o.Stall.AgentMs)
+		}
+		primary = next
+	}
+	w.end()
+	s.checkData(w)
+	t.Logf("%d promotions: writer's gap %s; probe %s; agents %s", count, quantiles(gaps), quantiles(probes), quantiles(agents))
+	if len(probes) != count {
+		t.Errorf("%d of %d promotions have both measurements", len(probes), count)
+	}
+	slices.Sort(gaps)
+	if m := gaps[len(gaps)/2]; m > 250 {
+		t.Errorf("median gap %.1f ms", m)
+	}
+}
+
+// TestControlPlaneKilled: the control plane is killed at moments spread over a
+// promotion and started again. Each operation ends done or rolled back, with
+// one primary, and nothing acknowledged is lost.
+func TestControlPlaneKilled(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	s := startUp(t)
+	primary := s.healthy()
+	w := s.writer("k")
+	states := map[string]int{}
+	at := map[string]int{}
+	for i := range rounds {
+		next := s.redis[(slices.IndexFunc(s.redis, func(n redisNode) bool { return n.Name == primary })+1)%len(s.redis)].Name
+		id := s.promote(next)
+		// Most steps are over within 150 ms; the moments are spread over them
+		// with a little chance.
+		delay := time.Duration(i)*12*time.Millisecond + time.Duration(rand.IntN(8_000))*time.Microsecond
+		<-time.After(delay)
+		s.kill()
+		s.start("--keep")
+		o := s.end(id, 60*time.Second)
+		states[o.State]++
+		reached := "all"
+		for _, st := range o.Steps {
+			if st.State != "done" {
+				reached = st.ID
+				break
+			}
+		}
+		at[reached]++
+		if o.State == "needs-human" {
+			t.Errorf("killed after %v: %s", delay, o.Outcome)
+		}
+		want := primary
+		if o.State == "done" {
+			want = next
+		}
+		s.checkRoles(want)
+		primary = s.healthy()
+		if primary != want {
+			t.Errorf("killed after %v: ended %s and the primary is %s", delay, o.State, primary)
+		}
+	}
+	w.end()
+	s.checkData(w)
+	t.Logf("killed %d times: %v; first step not done: %v", rounds, states, at)
+	var page struct{ Chain struct{ OK bool } }
+	if _, err := s.call("GET", "/clusters/cache/audit", nil, &page); err != nil || !page.Chain.OK {
+		t.Errorf("audit chain: %+v %v", page, err)
+	}
+}
