@@ -7,14 +7,16 @@ import (
 	"io"
 	"math"
 
-	"go.etcd.io/raft/v3/raftpb"
-
 	"baton/eventstore/log"
 	"baton/eventstore/stream"
 )
 
 // endPosition stands for the end of the log in a request.
 const endPosition = math.MaxUint64
+
+// normalEntry is the type of the entries that hold records; others change the
+// membership.
+const normalEntry = 0
 
 // AllQuery asks for events of all streams, in log order.
 type AllQuery struct {
@@ -103,7 +105,7 @@ func (r *Reader) locate(ctx context.Context, pos uint64) (frame uint64, err erro
 
 // events calls f for every visible event of a frame until it returns false.
 func (r *Reader) events(f log.Frame, do func(stream.Record, stream.EventView) bool) error {
-	if f.Type != raftpb.EntryNormal || len(f.Data) == 0 {
+	if f.Type != normalEntry || len(f.Data) == 0 {
 		return nil
 	}
 	recs := stream.NewRecords(f.Data, f.Pos+log.FrameHeaderBytes)
