@@ -305,3 +305,22 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestInterner(t *testing.T) {
+	var in Interner
+	b := []byte("name")
+	first := in.String(b)
+	b[0] = 'f'
+	if first != "name" || in.String([]byte("name")) != "name" || in.String(b) != "fame" || in.String(nil) != "" {
+		t.Error("wrong text")
+	}
+	if n := testing.AllocsPerRun(100, func() { in.String(b) }); n != 0 {
+		t.Errorf("%v allocations for a string seen before", n)
+	}
+	for i := range 5000 {
+		want := strings.Repeat("x", i%300) + string(rune('a'+i%26))
+		if got := in.String([]byte(want)); got != want {
+			t.Fatalf("%q for %q", got, want)
+		}
+	}
+}

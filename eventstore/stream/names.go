@@ -57,6 +57,9 @@ type Interner struct {
 // internSlots bounds an Interner: 512 strings, 8 KiB beside the strings.
 const internSlots = 512
 
+// internWays is the number of neighbouring slots a string may stand in.
+const internWays = 4
+
 // String returns b as a string that does not alias b.
 func (t *Interner) String(b []byte) string {
 	if len(b) == 0 {
@@ -65,13 +68,15 @@ func (t *Interner) String(b []byte) string {
 	if t.slots == nil {
 		t.slots = make([]string, internSlots)
 	}
-	slot := &t.slots[xxhash.Sum64(b)%internSlots]
-	if *slot == string(b) {
-		return *slot
+	h := xxhash.Sum64(b)
+	for i := range uint64(internWays) {
+		if s := t.slots[(h+i)%internSlots]; s == string(b) {
+			return s
+		}
 	}
 	s := string(b)
 	if len(s) <= 256 { // long names are not worth the memory
-		*slot = s
+		t.slots[(h+h>>32%internWays)%internSlots] = s
 	}
 	return s
 }
