@@ -8,7 +8,8 @@ import (
 // Redis actions. "addr" is host:port of another instance of the cluster.
 const (
 	// PauseWrites{ms}: clients' writes wait, at most ms milliseconds. Repeating
-	// it with a later end prolongs the pause. Values: "untilUnixMs".
+	// it with a later end prolongs the pause. Values: "untilUnixMs"; with
+	// read "true" those of ReadOffset too, which saves a round trip.
 	PauseWrites = "pause-writes"
 	// UnpauseWrites ends the pause.
 	UnpauseWrites = "unpause-writes"

@@ -45,12 +45,13 @@ type Driver struct {
 
 // node is what the driver keeps of one instance between calls.
 type node struct {
-	in     engine.Instance
+	in     engine.Instance // as first given; its peers are below
 	client *http.Client
 	base   string // "http://host:port"
 	err    error  // the instance cannot be spoken to as configured
 
-	mu           sync.Mutex // guards the rest
+	mu           sync.Mutex    // guards the rest
+	peers        []engine.Peer // as last given
 	track        engine.Track
 	writes       engine.Counter
 	writesAt     time.Time
@@ -110,7 +111,7 @@ func (d *Driver) node(in engine.Instance) (*node, error) {
 		d.nodes[id] = n
 	}
 	n.mu.Lock()
-	n.in.Peers = in.Peers
+	n.peers = in.Peers
 	n.mu.Unlock()
 	return n, nil
 }

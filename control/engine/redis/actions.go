@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -117,7 +118,16 @@ func pauseWrites(ctx context.Context, n *node, a engine.Action) (engine.Result, 
 	if err := n.client.Do(ctx, "CLIENT", "PAUSE", ms, "WRITE").Err(); err != nil {
 		return engine.Result{}, asActionError(err, "pause writes", true)
 	}
-	return values("untilUnixMs", until.UnixMilli()), nil
+	out := values("untilUnixMs", until.UnixMilli())
+	if a.Arg("read") != "true" {
+		return out, nil
+	}
+	at, err := readOffset(ctx, n, a)
+	if err != nil {
+		return engine.Result{}, err
+	}
+	maps.Copy(out.Values, at.Values)
+	return out, nil
 }
 
 func unpauseWrites(ctx context.Context, n *node, _ engine.Action) (engine.Result, error) {

@@ -55,10 +55,11 @@ type Driver struct {
 
 // node is what the driver keeps of one instance between calls.
 type node struct {
-	in     engine.Instance
+	in     engine.Instance // as first given; its peers are below
 	client *goredis.Client
 
-	mu           sync.Mutex // guards the rest
+	mu           sync.Mutex    // guards the rest
+	peers        []engine.Peer // as last given
 	primary      *goredis.Client
 	primaryAddr  string
 	track        engine.Track
@@ -132,7 +133,7 @@ func (d *Driver) node(in engine.Instance) (*node, error) {
 		d.nodes[id] = n
 	}
 	n.mu.Lock()
-	n.in.Peers = in.Peers
+	n.peers = in.Peers
 	n.mu.Unlock()
 	return n, nil
 }

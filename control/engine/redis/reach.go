@@ -19,9 +19,9 @@ const reachTimeout = time.Second
 func (n *node) reachable() map[string]engine.Reach {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.reachRunning && len(n.in.Peers) > 0 && time.Since(n.reachAt) > reachInterval {
+	if !n.reachRunning && len(n.peers) > 0 && time.Since(n.reachAt) > reachInterval {
 		n.reachRunning = true
-		peers := n.in.Peers
+		peers := n.peers
 		go func() {
 			found := map[string]engine.Reach{}
 			for _, p := range peers {
