@@ -44,24 +44,22 @@ func BenchmarkPromotion(b *testing.B) {
 	l := c.load(64, func(w int) *Node { return c.nodes[w%3] })
 	var gaps []time.Duration
 	for b.Loop() {
-		leader := c.leader()
-		for ; leader < 0; leader = c.leader() {
-			time.Sleep(time.Millisecond)
-		}
+		leader := c.waitLeader()
 		target := (leader + 1) % 3
-		time.Sleep(150 * time.Millisecond)
+		l.grow(500)
 		l.takeGap()
 		if _, err := c.nodes[leader].Promote(context.Background(), fmt.Sprintf("n%d", target), true); err != nil {
 			b.Fatal(err)
 		}
-		time.Sleep(150 * time.Millisecond)
+		l.grow(500)
 		gaps = append(gaps, l.takeGap())
 	}
+	failed := l.failed.Load()
 	l.stop()
 	slices.Sort(gaps)
 	b.ReportMetric(float64(gaps[len(gaps)/2].Microseconds())/1000, "median-gap-ms")
 	b.ReportMetric(float64(gaps[len(gaps)-1].Microseconds())/1000, "max-gap-ms")
-	b.ReportMetric(float64(l.failed.Load()), "failed")
+	b.ReportMetric(float64(failed), "failed")
 }
 
 func benchLeader(b *testing.B) *Node {
@@ -83,8 +81,6 @@ func benchCluster(b *testing.B) *cluster {
 	})
 	c.startAll()
 	c.roles(3, 0)
-	for c.leader() < 0 {
-		time.Sleep(time.Millisecond)
-	}
+	c.waitLeader()
 	return c
 }

@@ -100,6 +100,8 @@ func (c *cluster) kill(i int) {
 
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		err := check()
@@ -109,7 +111,17 @@ func eventually(t testing.TB, what string, check func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %v", what, err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-poll.C
+	}
+}
+
+// throughout checks again and again, for d, that something stays as it is.
+func throughout(d time.Duration, check func()) {
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for until := time.Now().Add(d); time.Now().Before(until); {
+		check()
+		<-poll.C
 	}
 }
 

@@ -94,7 +94,17 @@ func Start(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) open() error {
+// open listens first: when the address is taken nothing has been written.
+func (n *Node) open() (err error) {
+	listener, err := net.Listen("tcp", n.cfg.PeerListen)
+	if err != nil {
+		return fmt.Errorf("listen for peers at %s: %w", n.cfg.PeerListen, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = listener.Close()
+		}
+	}()
 	if err := vfs.MkdirAllSync(n.fs, n.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("create the data directory: %w", err)
 	}
@@ -110,10 +120,6 @@ func (n *Node) open() error {
 	}
 	if _, err := readJSON(n.fs, path.Join(n.cfg.Dir, foundingFile), &n.founding); err != nil {
 		return err
-	}
-	listener, err := net.Listen("tcp", n.cfg.PeerListen)
-	if err != nil {
-		return fmt.Errorf("listen for peers at %s: %w", n.cfg.PeerListen, err)
 	}
 	n.peerAddr = n.cfg.PeerAdvertise
 	if n.peerAddr == "" {

@@ -35,10 +35,6 @@ func (c *cluster) load(writers int, through func(writer int) *Node) *load {
 				e := event(i)
 				for ctx.Err() == nil {
 					n := through(w)
-					if n == nil {
-						time.Sleep(time.Millisecond)
-						continue
-					}
 					outcome, err := n.Append(ctx, appendCommand(c.t, streamOf(w), stream.Any, e), false)
 					if err != nil {
 						l.failed.Add(1)
@@ -87,6 +83,24 @@ func (l *load) check() {
 	}
 }
 
+// grow waits until so many more writes have been acknowledged.
+func (l *load) grow(count int64) {
+	l.c.t.Helper()
+	total := func() (sum int64) {
+		for w := range l.acked {
+			sum += l.acked[w].Load()
+		}
+		return sum
+	}
+	want := total() + count
+	eventually(l.c.t, "the load goes on", func() error {
+		if sum := total(); sum < want {
+			return fmt.Errorf("%d of %d", sum, want)
+		}
+		return nil
+	})
+}
+
 func (l *load) takeGap() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,7 +117,7 @@ func TestLeaderKilledAnotherTakesOverWithoutLoss(t *testing.T) {
 	old := c.waitLeader()
 	other := (old + 1) % 3
 	l := c.load(8, func(int) *Node { return c.nodes[other] })
-	time.Sleep(200 * time.Millisecond)
+	l.grow(100)
 	killed := time.Now()
 	n := c.nodes[old]
 	n.stopWith(nil)
@@ -121,7 +135,7 @@ func TestLeaderKilledAnotherTakesOverWithoutLoss(t *testing.T) {
 	if took > 2*time.Second {
 		t.Errorf("failover took %s", took)
 	}
-	time.Sleep(200 * time.Millisecond)
+	l.grow(100)
 	l.stop()
 	t.Logf("failover %s, longest gap of a writer %s, failed calls %d", took, l.takeGap(), l.failed.Load())
 	c.start(old)
@@ -152,7 +166,7 @@ func TestPromoteFollowerUnderLoadLosesNothing(t *testing.T) {
 			}
 			return nil
 		})
-		time.Sleep(100 * time.Millisecond)
+		l.grow(200)
 		t.Logf("promotion took %d ms, longest gap of a writer %s", result.TookMs, l.takeGap())
 	}
 	if failed := l.failed.Load(); failed > 0 {
@@ -268,13 +282,11 @@ func TestHigherPriorityTakesOverAndPromotionByNameStays(t *testing.T) {
 	if _, err := c.nodes[1].Promote(context.Background(), "n0", true); err != nil {
 		t.Fatal(err)
 	}
-	until := time.Now().Add(1500 * time.Millisecond) // three hold-offs
-	for time.Now().Before(until) {
+	throughout(1500*time.Millisecond, func() { // three hold-offs
 		if leader := c.leader(); leader == 2 {
 			t.Fatal("priority undid a promotion by name")
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	})
 	eventually(t, "resigning", func() error {
 		err := c.nodes[c.leaderOr(0)].Resign(context.Background())
 		return err
@@ -359,12 +371,13 @@ func TestWithoutQuorumNothingIsPromoted(t *testing.T) {
 		}
 		return nil
 	})
-	time.Sleep(time.Second) // twice ReplaceAfter
-	for _, m := range c.nodes[clone].View().Members {
-		if m.Name == c.nodes[clone].cfg.Name && m.Role != membership.RoleClone {
-			t.Errorf("without a quorum the clone became %s", m.Role)
+	throughout(time.Second, func() { // twice ReplaceAfter
+		for _, m := range c.nodes[clone].View().Members {
+			if m.Name == c.nodes[clone].cfg.Name && m.Role != membership.RoleClone {
+				t.Fatalf("without a quorum the clone became %s", m.Role)
+			}
 		}
-	}
+	})
 	c.start(voters[0])
 	c.waitLeader()
 	c.write(clone, "orders", 1)

@@ -175,8 +175,8 @@ func (l *link) serve(ctx context.Context, raw net.Conn, welcome Welcome) error {
 	}()
 	err := l.readAnswers(c)
 	_ = c.Close()
-	if writeErr := <-written; writeErr != nil && err == nil {
-		err = writeErr
+	if writeErr := <-written; writeErr != nil {
+		err = errors.Join(err, writeErr)
 	}
 	l.mu.Lock()
 	l.conn = nil

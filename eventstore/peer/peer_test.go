@@ -70,12 +70,14 @@ func newStation(t *testing.T, id membership.MemberID, address, clusterID string)
 
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
 	deadline := time.Now().Add(10 * time.Second)
 	for !check() {
 		if time.Now().After(deadline) {
 			t.Fatal(what)
 		}
-		time.Sleep(2 * time.Millisecond)
+		<-poll.C
 	}
 }
 
@@ -139,7 +141,7 @@ func TestLinkComesBackAfterARestart(t *testing.T) {
 			return 0
 		}) == 1
 	})
-	b = newStation(t, 2, b.address, "c")
+	_ = newStation(t, 2, b.address, "c")
 	eventually(t, "the link comes back", func() bool { return a.network.Up(2) })
 	if answer, err := a.network.Request(context.Background(), 2, 3, []byte("x")); err != nil || len(answer) == 0 {
 		t.Errorf("after the restart: %q, %v", answer, err)

@@ -25,7 +25,6 @@ type work struct {
 	reads      []*Read
 	checks     []*Check
 	calls      []func(*Core)
-	tick       bool
 }
 
 // inbox gathers work for the loop. Putting never blocks, so that no two threads

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func (r raftLogger) Panic(v ...any)                 { panic(fmt.Sprint(v...)) }
 func (r raftLogger) Panicf(format string, v ...any) { panic(fmt.Sprintf(format, v...)) }
 
 func (r raftLogger) debugf(format string, v ...any) {
-	if r.l.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context exists here and handlers do not need one
+	if r.l.Enabled(context.Background(), slog.LevelDebug) {
 		r.l.Debug("raft", "text", fmt.Sprintf(format, v...))
 	}
 }
