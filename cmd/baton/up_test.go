@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"baton/control/demo"
+)
+
+// upRun is one `baton up --demo` process.
+type upRun struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	mu   sync.Mutex
+	text bytes.Buffer
+	done chan struct{}
+}
+
+func (u *upRun) output() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.text.String()
+}
+
+func buildBaton(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "baton")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
+}
+
+func startUp(t *testing.T, binary, data string, more ...string) *upRun {
+	t.Helper()
+	u := &upRun{t: t, done: make(chan struct{})}
+	u.cmd = exec.Command(binary, append([]string{"up", "--demo", "--data", data, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0"}, more...)...)
+	r, w := io.Pipe()
+	u.cmd.Stdout, u.cmd.Stderr = w, w
+	if err := u.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(r)
+	up := make(chan struct{})
+	go func() {
+		for lines.Scan() {
+			u.mu.Lock()
+			u.text.WriteString(lines.Text() + "\n")
+			u.mu.Unlock()
+			if strings.HasPrefix(lines.Text(), "Ctrl-C") {
+				close(up)
+			}
+		}
+	}()
+	go func() {
+		u.cmd.Wait()
+		w.Close()
+		close(u.done)
+	}()
+	t.Cleanup(func() {
+		u.cmd.Process.Kill()
+		<-u.done
+	})
+	select {
+	case <-up:
+	case <-u.done:
+		t.Fatalf("it ended:\n%s", u.output())
+	case <-time.After(60 * time.Second):
+		t.Fatalf("it did not come up:\n%s", u.output())
+	}
+	return u
+}
+
+var dashboardLine = regexp.MustCompile(`Dashboard +(\S+)`)
+
+// clusters asks the API as the client commands do.
+func (u *upRun) clusters(data string) map[string]clusterLine {
+	url := dashboardLine.FindStringSubmatch(u.output())[1]
+	token, err := os.ReadFile(filepath.Join(data, "cli-token"))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	req, _ := http.NewRequest("GET", url+"/api/v1/clusters", nil)
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	var list struct{ Clusters []clusterLine }
+	if resp.StatusCode != 200 || json.NewDecoder(resp.Body).Decode(&list) != nil {
+		return nil
+	}
+	out := map[string]clusterLine{}
+	for _, c := range list.Clusters {
+		out[c.ID] = c
+	}
+	return out
+}
+
+type clusterLine struct {
+	ID              string
+	MembersUp       int
+	WritesPerSecond float64
+	Primary         *struct{ Node string }
+}
+
+// supervised are the pids of the demo's processes by name, as the kernel has them.
+func supervised(t *testing.T, data string) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		env, _ := os.ReadFile(filepath.Join(d, "environ"))
+		for kv := range bytes.SplitSeq(env, []byte{0}) {
+			if name, ok := strings.CutSuffix(string(kv), "@"+filepath.Join(data, "agent")); ok {
+				var pid int
+				fmt.Sscan(filepath.Base(d), &pid)
+				_, name, _ = strings.Cut(name, "=")
+				// A process that has just ended may still be listed.
+				if st, err := os.ReadFile(filepath.Join(d, "stat")); err == nil && !strings.Contains(string(st), ") Z ") {
+					out[name] = pid
+				}
+			}
+		}
+	}
+	return out
+}
+
+func waitFor(t *testing.T, u *upRun, what string, ok func() bool) {
+	t.Helper()
+	deadline, tick := time.Now().Add(60*time.Second), time.NewTicker(50*time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s\n%s", what, u.output())
+		}
+		<-tick.C
+	}
+}
+
+// TestUpStartsEverythingAdoptsWhatRunsAndEndsIt starts the demo, kills
+// `baton up` as nothing could prevent, starts it again, and ends it by Ctrl-C.
+func TestUpStartsEverythingAdoptsWhatRunsAndEndsIt(t *testing.T) {
+	binary, data := buildBaton(t), filepath.Join(t.TempDir(), "data")
+	t.Cleanup(func() { // whatever a failed test left
+		for _, pid := range supervised(t, data) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+	want := map[string]int{demo.EventStoreID: 5}
+	if demo.RedisServer() != "" {
+		want[demo.RedisID] = 3
+	} else {
+		t.Log(demo.NoRedis + "; tested without it")
+	}
+	healthy := func(u *upRun) func() bool {
+		return func() bool {
+			have := u.clusters(data)
+			for id, n := range want {
+				if c := have[id]; c.MembersUp != n || c.Primary == nil || c.WritesPerSecond <= 0 {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	u := startUp(t, binary, data)
+	if n := strings.Count(u.output(), "/setup#token="); n != 1 {
+		t.Errorf("%d setup links:\n%s", n, u.output())
+	}
+	waitFor(t, u, "all clusters have a primary, all members and a load", healthy(u))
+	before := supervised(t, data)
+
+	second := exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0")
+	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), "another `baton up` uses") {
+		t.Errorf("a second start on the same data: %v\n%s", err, out)
+	}
+
+	u.cmd.Process.Kill()
+	<-u.done
+	if after := supervised(t, data); !samePIDs(before, after) {
+		t.Errorf("databases did not survive: before %v, after %v", before, after)
+	}
+	u = startUp(t, binary, data)
+	waitFor(t, u, "all clusters are seen again", healthy(u))
+	if after := supervised(t, data); !samePIDs(before, after) {
+		t.Errorf("databases were not adopted: before %v, after %v", before, after)
+	}
+
+	u.cmd.Process.Signal(syscall.SIGINT)
+	select {
+	case <-u.done:
+	case <-time.After(60 * time.Second):
+		t.Fatalf("Ctrl-C did not end it:\n%s", u.output())
+	}
+	if code := u.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, u.output())
+	}
+	if left := supervised(t, data); len(left) != 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+}
+
+func samePIDs(a, b map[string]int) bool {
+	if len(a) != len(b) || len(a) == 0 {
+		return false
+	}
+	for name, pid := range a {
+		if b[name] != pid {
+			return false
+		}
+	}
+	return true
+}
+
+func TestHostNamesTakeTheFormOfNames(t *testing.T) {
+	if got := hostName("given"); got != "given" {
+		t.Errorf("got %q", got)
+	}
+	if got := hostName(""); !slices.ContainsFunc([]string{got}, regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`).MatchString) {
+		t.Errorf("this machine's name became %q", got)
+	}
+}
+
+func TestExampleCommandIsShortAtDefaults(t *testing.T) {
+	standard, err := filepath.Abs("baton-data/cli-token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := exampleCommand("http://127.0.0.1:8400", standard); got != "baton clusters" {
+		t.Errorf("got %q", got)
+	}
+	if got := exampleCommand("http://127.0.0.1:9", "/x/t"); got != "baton clusters --server http://127.0.0.1:9 --token-file /x/t" {
+		t.Errorf("got %q", got)
+	}
+}
