@@ -130,8 +130,17 @@ func (a *Agent) act(o Order, deadline time.Time) (map[string]string, error) {
 		return nil, &engine.ActionError{Code: CodeUnknownInstance, Detail: fmt.Sprintf("this agent has no instance %q of cluster %q", o.Node, o.Cluster)}
 	}
 	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, o.Action)
-	w.lookNow()
+	if !inStall[o.Action.Name] {
+		w.lookNow()
+	}
 	return r.Values, err
+}
+
+// inStall are the actions while clients' writes wait: looking at the instance
+// meanwhile would prolong the wait. The actions after them look.
+var inStall = map[string]bool{
+	engine.PauseWrites: true, engine.ReadOffset: true, engine.WaitOffset: true, engine.Demote: true,
+	engine.Promote: true, engine.UnpauseWrites: true, engine.Repoint: true, engine.KickClients: true,
 }
 
 type agentAction func(ctx context.Context, a *Agent, o Order) (map[string]string, error)

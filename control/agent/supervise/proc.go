@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // markerName is the environment variable that marks a supervised process, so
@@ -62,9 +64,8 @@ func findMarked() map[string]int {
 		}
 		for kv := range bytes.SplitSeq(env, []byte{0}) {
 			if v, ok := bytes.CutPrefix(kv, []byte(markerName+"=")); ok {
-				pid, _ := strconv.Atoi(filepath.Base(d))
-				// Children inherit the marker; the oldest is the one started.
-				if old, seen := out[string(v)]; !seen || older(pid, old) {
+				// Children inherit the mark; the one that was started leads its session.
+				if pid, _ := strconv.Atoi(filepath.Base(d)); leadsSession(pid) {
 					out[string(v)] = pid
 				}
 			}
@@ -73,11 +74,7 @@ func findMarked() map[string]int {
 	return out
 }
 
-func older(a, b int) bool {
-	ta, okA := startTicks(a)
-	tb, okB := startTicks(b)
-	if !okA || !okB {
-		return okA
-	}
-	return ta < tb || (ta == tb && a < b)
+func leadsSession(pid int) bool {
+	sid, err := unix.Getsid(pid)
+	return err == nil && sid == pid
 }

@@ -103,7 +103,15 @@ func Open(dir string, log *slog.Logger) (*Supervisor, error) {
 		if p.ended == nil && !p.rec.Stopped {
 			p.start()
 		}
+		unwanted := p.ended != nil && p.rec.Stopped
 		p.mu.Unlock()
+		if unwanted { // the supervisor before this one died while it was stopping it
+			go func() {
+				if err := s.Stop(context.Background(), p.name, 0, false); err != nil {
+					s.log.Error("stop what should not run", "process", p.name, "err", err)
+				}
+			}()
+		}
 	}
 	return s, nil
 }
@@ -227,6 +235,10 @@ func endProcess(ctx context.Context, run running, ended <-chan struct{}, grace t
 		sig  syscall.Signal
 		wait time.Duration
 	}{{syscall.SIGTERM, grace}, {syscall.SIGKILL, 5 * time.Second}} {
+		if step.sig == syscall.SIGKILL && run.alive() {
+			// What it started goes with it: it leads a group of its own.
+			_ = syscall.Kill(-run.PID, syscall.SIGKILL)
+		}
 		if err := h.Signal(step.sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
