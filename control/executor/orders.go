@@ -90,7 +90,11 @@ func (r *run) read(ctx context.Context, node string) (reading, error) {
 	if err != nil {
 		return reading{}, err
 	}
-	return reading{offset: v["offset"], replid: v["replid"], role: v["role"], stable: v["stable"] == "true"}, nil
+	return asReading(v), nil
+}
+
+func asReading(v map[string]string) reading {
+	return reading{offset: v["offset"], replid: v["replid"], role: v["role"], stable: v["stable"] == "true"}
 }
 
 const (

@@ -96,13 +96,17 @@ func (r *run) pause(ctx context.Context) (reading, error) {
 	if r.pauseSent.IsZero() {
 		r.pauseSent = sent
 	}
-	if _, err := r.order(ctx, a, engine.PauseWrites, readTimeout, "ms", strconv.FormatInt(plan.PauseFor.Milliseconds(), 10)); err != nil {
+	v, err := r.order(ctx, a, engine.PauseWrites, readTimeout, "ms", strconv.FormatInt(plan.PauseFor.Milliseconds(), 10), "read", "true")
+	if err != nil {
 		return reading{}, err
 	}
-	at, err := r.read(ctx, a)
+	at := asReading(v)
+	if at.offset == "" { // the driver does not read along
+		if at, err = r.read(ctx, a); err != nil {
+			return at, err
+		}
+	}
 	switch {
-	case err != nil:
-		return at, err
 	case !at.stable:
 		return at, fmt.Errorf("the position of %s still moves although writes are paused: something writes that the pause does not hold", a)
 	case at.role != string(engine.RolePrimary):
@@ -160,6 +164,9 @@ func demoteOld(ctx context.Context, r *run) (outcome, error) {
 			return true, nil
 		}
 		_, err := r.order(ctx, a, engine.Demote, r.fenceTime(), "addr", r.addr(r.op.Candidate))
+		if err == nil {
+			r.demotedTo = r.op.Candidate
+		}
 		if engineGone(err) && time.Until(r.pausedUntil) > 0 {
 			// It died while writes were paused: the candidate holds everything.
 			// It must not come back by itself as a primary.
@@ -249,6 +256,7 @@ func (r *run) lastPosition() reading {
 func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 	var v map[string]string
 	tried := map[string]bool{}
+	r.releaseOld(ctx)
 	err := r.insist(ctx, func() (final bool, err error) {
 		b := r.op.Candidate
 		v, err = r.order(ctx, b, engine.Promote, orderTimeout)
@@ -284,6 +292,25 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 		out.values["agentMs"] = ms(r.switched.Sub(r.pauseSent))
 	}
 	return out, nil
+}
+
+// releaseOld lets the clients of the demoted primary go while the candidate is
+// promoted: it takes no writes any more, so what waited is answered with an
+// error and looks for the new primary. The pause would end by itself too.
+func (r *run) releaseOld(ctx context.Context) {
+	done := make(chan struct{})
+	r.released = done
+	if r.op.Candidate == r.op.Plan.From || r.held[r.op.Plan.From] != "" {
+		close(done)
+		return
+	}
+	o := *r // the order needs what is so now; the run goes on meanwhile
+	go func() {
+		defer close(done)
+		if _, err := o.order(ctx, o.op.Plan.From, engine.UnpauseWrites, orderTimeout); err != nil {
+			o.log.Warn("the pause could not be ended; it ends by itself", "err", err)
+		}
+	}()
 }
 
 // successor finds a reachable replica that holds the last position, siblings
@@ -334,17 +361,24 @@ func (r *run) follow(ctx context.Context, n string) error {
 	return err
 }
 
-// repointOthers makes everybody follow the new primary and ends the pause. A
-// replica that cannot be reached does not stop the operation: verify tries it
-// again and names it.
+// repointOthers makes everybody follow the new primary and ends the pause
+// where the old primary stays one. A replica that cannot be reached does not
+// stop the operation: verify tries it again and names it.
 func repointOthers(ctx context.Context, r *run) (outcome, error) {
 	nodes := r.others()
-	errs := each(nodes, func(n string) error { return r.follow(ctx, n) })
+	errs := each(nodes, func(n string) error {
+		if n == r.op.Plan.From && r.demotedTo == r.op.Candidate {
+			return nil // it was told so a moment ago
+		}
+		return r.follow(ctx, n)
+	})
+	if r.released != nil {
+		<-r.released
+	}
 	if err := anyStale(errs); err != nil {
 		return outcome{}, err
 	}
-	a := r.op.Plan.From
-	if r.held[a] == "" {
+	if a := r.op.Plan.From; r.op.Candidate == a {
 		if _, err := r.order(ctx, a, engine.UnpauseWrites, orderTimeout); err != nil {
 			if isStale(err) {
 				return outcome{}, err

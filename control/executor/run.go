@@ -70,14 +70,17 @@ type run struct {
 	// pending are outcomes not yet appended; they ride with the next intent.
 	pending []operation.Event
 	// began holds the steps whose intent this run journalled.
-	began  map[string]bool
-	orders int
+	began map[string]bool
 
 	// pausedUntil is when the write pause this run ordered ends; zero when it
 	// ordered none. pauseSent is when it was ordered.
 	pausedUntil, pauseSent time.Time
 	// switched is when this run saw the promotion confirmed.
 	switched time.Time
+	// demotedTo is the node the old primary was told to follow by this run;
+	// released is closed when the clients waiting on it were let go.
+	demotedTo string
+	released  <-chan struct{}
 	// held are nodes whose engine died and whose process its agent keeps
 	// stopped; why says so.
 	held map[string]string

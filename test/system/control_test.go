@@ -188,7 +188,10 @@ func (s *upSite) healthy() string {
 type operationView struct {
 	ID, State, Outcome, Node string
 	PastPointOfNoReturn      bool
-	Steps                    []struct{ ID, State, Detail string }
+	Steps                    []struct {
+		ID, State, Detail  string
+		StartedAt, EndedAt time.Time
+	}
 	Stall                    *struct{ ProbeMs, AgentMs *float64 }
 	Proof                    *struct {
 		Acked, ReadBack, Lost *string
@@ -424,6 +427,8 @@ func TestRedisPromotions(t *testing.T) {
 	primary := s.healthy()
 	w := s.writer("w")
 	var gaps, probes, agents []float64
+	ends := map[string][]float64{}
+	var from time.Time
 	fulls := s.checkRoles(primary)
 	for i := range count {
 		next := s.redis[(slices.IndexFunc(s.redis, func(n redisNode) bool { return n.Name == primary })+1+i%2)%len(s.redis)].Name
@@ -442,10 +447,22 @@ func TestRedisPromotions(t *testing.T) {
 			probes = append(probes, *o.Stall.ProbeMs)
 			agents = append(agents, *o.Stall.AgentMs)
 		}
+		for _, st := range o.Steps {
+			if st.ID == "pause-writes" {
+				from = st.StartedAt
+			}
+			if !from.IsZero() {
+				ends[st.ID] = append(ends[st.ID], float64(st.EndedAt.Sub(from).Microseconds())/1000)
+			}
+		}
+		from = time.Time{}
 		primary = next
 	}
 	w.end()
 	s.checkData(w)
+	for _, st := range []string{"pause-writes", "wait-offset", "commit-generation", "demote-old", "promote", "repoint", "kick-clients"} {
+		t.Logf("%-18s ends after %s", st, quantiles(ends[st]))
+	}
 	t.Logf("%d promotions: writer's gap %s; probe %s; agents %s", count, quantiles(gaps), quantiles(probes), quantiles(agents))
 	if len(probes) != count {
 		t.Errorf("%d of %d promotions have both measurements", len(probes), count)
