@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+// renewBefore the end of its certificate an agent asks for a new one; a
+// control plane may be away for a part of that.
+const renewBefore = 90 * 24 * time.Hour
+
 // ErrNotJoined: the directory holds no identity; run with a join token first.
 var ErrNotJoined = errors.New("this agent has not joined a control plane")
 
@@ -28,6 +33,7 @@ type member struct {
 	Name    string `json:"name"`
 	Address string `json:"address"` // of the control plane's agent listener
 	tls     *tls.Config
+	until   time.Time // end of the certificate
 }
 
 func loadMember(dir string) (member, error) {
@@ -48,8 +54,15 @@ func loadMember(dir string) (member, error) {
 			return m, fmt.Errorf("read the agent's identity: %w", err)
 		}
 	}
-	m.tls, err = identity.ClientConfig(parts[0], parts[1], parts[2])
-	return m, err
+	if m.tls, err = identity.ClientConfig(parts[0], parts[1], parts[2]); err != nil {
+		return m, fmt.Errorf("read the agent's identity in %s: %w", dir, err)
+	}
+	leaf, err := x509.ParseCertificate(m.tls.Certificates[0].Certificate[0])
+	if err != nil {
+		return m, fmt.Errorf("read the agent's certificate: %w", err)
+	}
+	m.until = leaf.NotAfter
+	return m, nil
 }
 
 // Joined tells whether dir holds an identity.
@@ -111,13 +124,8 @@ func Join(ctx context.Context, dir, token, name string) error {
 		}
 		return fmt.Errorf("join %s: %w", t.Address, err)
 	}
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"agent.key", keyPEM}, {"agent.crt", reply.GetCertificatePem()}, {"ca.crt", reply.GetCaPem()}} {
-		if err := identity.WriteFile(filepath.Join(dir, f.name), f.data, 0o600); err != nil {
-			return err
-		}
+	if err := storeCertificate(dir, keyPEM, reply); err != nil {
+		return err
 	}
 	// agent.json comes last: it makes the identity count.
 	return storeMember(dir, member{ID: reply.GetAgentId(), Name: name, Address: t.Address})
@@ -128,4 +136,50 @@ func Join(ctx context.Context, dir, token, name string) error {
 func IdentityOf(dir string) (id, name string, err error) {
 	m, err := loadMember(dir)
 	return m.ID, m.Name, err
+}
+
+// storeCertificate writes what a join brought, the certificate last.
+func storeCertificate(dir string, keyPEM []byte, reply *agentpb.JoinReply) error {
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{"agent.key", keyPEM}, {"ca.crt", reply.GetCaPem()}, {"agent.crt", reply.GetCertificatePem()}} {
+		if err := identity.WriteFile(filepath.Join(dir, f.name), f.data, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renew replaces the certificate when less than renewBefore of its life is
+// left. The key stays, so that one file changes and a crash leaves a pair that fits.
+func (a *Agent) renew(ctx context.Context, api agentpb.AgentLinkClient) error {
+	if time.Until(a.me.until) > renewBefore {
+		return nil
+	}
+	keyPEM, err := os.ReadFile(filepath.Join(a.opt.Dir, "agent.key"))
+	if err != nil {
+		return fmt.Errorf("read the agent's key: %w", err)
+	}
+	csr, err := identity.RequestFor(keyPEM)
+	if err != nil {
+		return fmt.Errorf("make certificate request: %w", err)
+	}
+	reply, err := api.Renew(ctx, &agentpb.RenewRequest{CsrDer: csr})
+	if err != nil {
+		return err
+	}
+	if reply.GetAgentId() != a.me.ID {
+		return fmt.Errorf("the control plane renewed the certificate of agent %s, not of %s", reply.GetAgentId(), a.me.ID)
+	}
+	if err := identity.WriteFile(filepath.Join(a.opt.Dir, "agent.crt"), reply.GetCertificatePem(), 0o600); err != nil {
+		return err
+	}
+	me, err := loadMember(a.opt.Dir)
+	if err != nil {
+		return err
+	}
+	a.me.tls, a.me.until = me.tls, me.until // from the next dial on
+	a.log.Info("certificate renewed", "until", me.until)
+	return nil
 }

@@ -23,6 +23,8 @@ const (
 	// silence: the control plane sends a tick each second; without any message
 	// for this long the link is given up and dialed anew.
 	silence = 5 * time.Second
+	// renewEvery is how often the certificate's age is looked at.
+	renewEvery = 12 * time.Hour
 )
 
 // keepLink dials the control plane again and again until ctx ends.
@@ -56,7 +58,8 @@ func (a *Agent) link(ctx context.Context) error {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s, err := agentpb.NewAgentLinkClient(conn).Connect(ctx)
+	api := agentpb.NewAgentLinkClient(conn)
+	s, err := api.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -70,6 +73,7 @@ func (a *Agent) link(ctx context.Context) error {
 	heard := time.AfterFunc(silence, func() { cancel(errors.New("the control plane fell silent")) })
 	defer heard.Stop()
 	var travel travelTime
+	renewal := time.Now() // when it is next looked at
 	for {
 		m, err := s.Recv()
 		if err != nil {
@@ -85,6 +89,12 @@ func (a *Agent) link(ctx context.Context) error {
 			a.log.Info("connected to the control plane", "address", a.me.Address, "agent", a.me.ID)
 		case *agentpb.ToAgent_Tick:
 			travel.add(now, m.Tick.GetSentUnixNs())
+			if now.After(renewal) {
+				renewal = now.Add(renewEvery)
+				if err := a.renew(ctx, api); err != nil {
+					a.log.Warn("the agent's certificate is not renewed", "until", a.me.until, "err", err)
+				}
+			}
 		case *agentpb.ToAgent_Order:
 			late := travel.add(now, m.Order.GetSentUnixNs())
 			deadline := now.Add(time.Duration(m.Order.GetTimeoutNs()) - late)

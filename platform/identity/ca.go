@@ -278,6 +278,15 @@ func NewRequest(key *ecdsa.PrivateKey) ([]byte, error) {
 	return x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 }
 
+// RequestFor makes a certificate request (DER) for a key in PEM, for renewals.
+func RequestFor(keyPEM []byte) ([]byte, error) {
+	key, err := parseKey(keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return NewRequest(key)
+}
+
 // CheckRequest tells whether a certificate request is well formed, proves
 // possession of its key, and the key is of a kind we sign.
 func CheckRequest(csrDER []byte) error {

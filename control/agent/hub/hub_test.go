@@ -400,16 +400,6 @@ func (w *world) spec(name string) string {
 	return string(r.Spec)
 }
 
-func TestAProcessThatCannotStayUpStaysDownAndSaysWhy(t *testing.T) {
-	w := newWorld(t).join()
-	spec, _ := json.Marshal(supervise.Spec{Name: "broken", Path: "/bin/false", Dir: t.TempDir()})
-	w.must("", "", 0, agent.ActionProcessStart, "spec", string(spec))
-	redistest.Eventually(t, 30*time.Second, "it stays down", func() bool {
-		p := w.process("broken")
-		return p.State == supervise.StateFailed && strings.Contains(p.Exit, "in a row")
-	})
-}
-
 // TestPromotionThroughTheLink runs a whole planned promotion as orders, with the
 // probe, several times back and forth, and checks what it proves and how long
 // writes stood still.

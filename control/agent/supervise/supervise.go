@@ -24,7 +24,7 @@ const (
 	backoffMin = 300 * time.Millisecond
 	backoffMax = 30 * time.Second
 	// steadyRun: a run at least this long counts as healthy.
-	steadyRun = 30 * time.Second
+	steadyRun = 10 * time.Second
 	// maxShortRuns in a row and the process stays down.
 	maxShortRuns = 6
 	// adoptedPoll is how often an adopted process (not our child) is looked at.
@@ -48,6 +48,8 @@ var ErrUnknown = errors.New("no such process")
 type Supervisor struct {
 	dir string
 	log *slog.Logger
+
+	backoff time.Duration // first wait before a restart
 
 	mu     sync.Mutex
 	procs  map[string]*process
@@ -77,7 +79,7 @@ func Open(dir string, log *slog.Logger) (*Supervisor, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	s := &Supervisor{dir: dir, log: log.With("component", "supervisor"), procs: map[string]*process{}}
+	s := &Supervisor{dir: dir, log: log.With("component", "supervisor"), backoff: backoffMin, procs: map[string]*process{}}
 	for _, d := range []string{s.path(""), s.logDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make directory of supervised processes: %w", err)
@@ -379,7 +381,7 @@ func (p *process) finished(run running, ended chan struct{}, how string) {
 		return
 	}
 	p.state = StateRestarting
-	wait := min(backoffMin<<(p.shorts-1), backoffMax)
+	wait := min(p.s.backoff<<(p.shorts-1), backoffMax)
 	p.wake = time.AfterFunc(wait, func() {
 		p.s.mu.Lock()
 		closed := p.s.closed

@@ -202,6 +202,21 @@ func TestACrashedProcessIsStartedAgain(t *testing.T) {
 	}
 }
 
+func TestAProcessThatCannotStayUpStaysDownAndSaysWhy(t *testing.T) {
+	s := open(t, t.TempDir())
+	s.backoff = time.Millisecond
+	begin(t, s, Spec{Name: "broken", Path: "/bin/false", Dir: t.TempDir()})
+	poll(t, "it stays down", func() bool { return state(s, "broken").State == StateFailed })
+	if p := state(s, "broken"); p.Restarts != maxShortRuns || !strings.Contains(p.Exit, "in a row") || !strings.Contains(p.Exit, p.LogFile) {
+		t.Errorf("state %+v", p)
+	}
+	// A person's start gives it a new chance.
+	begin(t, s, Spec{Name: "broken", Path: "/bin/sleep", Args: []string{"300"}, Dir: t.TempDir()})
+	if p := state(s, "broken"); p.State != StateRunning {
+		t.Errorf("after a start by hand: %+v", p)
+	}
+}
+
 func TestSpecsThatCannotBeMeantAreRefused(t *testing.T) {
 	good := Spec{Name: "a", Path: "/bin/true", Dir: "/tmp/x"}
 	if err := good.Check(); err != nil {
