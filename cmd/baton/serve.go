@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
 	"baton/platform/config"
+	"baton/platform/vfs"
 )
 
 const (
@@ -27,6 +29,8 @@ const (
 	handOverTimeout = 3 * time.Second
 	// drainTimeout bounds how long running calls may take to finish.
 	drainTimeout = 3 * time.Second
+	// gcPercent lets the small heap of a node grow further than by default before it is collected: under load a collection costs more than the memory.
+	gcPercent = 200
 	// readyPoll is how often the start-up line looks whether the node is ready.
 	readyPoll = 20 * time.Millisecond
 )
@@ -67,6 +71,9 @@ func serveHelp() string {
 
 // serve runs the node until a signal, a request to stop or a fatal error. Nothing is written before everything that can be checked was checked.
 func serve(ctx context.Context, settings *config.Settings) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	logger := newLogger(settings.String("log-level"), settings.String("log-format"))
 	for _, notice := range settings.Notices {
 		logger.Warn(notice)
@@ -88,8 +95,11 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	defer cleanUp()
 
 	n, err := node.Start(cfg)
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("%w: stop it, or give this node a directory of its own with --db", err)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("the node cannot start in %s: %w; mend that, or choose another --db", cfg.Dir, err)
 	}
 	defer n.Stop()
 
@@ -207,7 +217,7 @@ func listen(host string, port int64, option string) (net.Listener, error) {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%s is in use by another program: stop it, or choose another --%s", address, option)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("%s is not an address of this machine: choose another --%s", address, map[string]string{"node-port": "node-ip"}[option])
+		return nil, fmt.Errorf("%s is not an address of this machine: choose another --%s", address, map[string]string{"node-port": "node-ip", "replication-port": "replication-ip"}[option])
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("%s may not be opened by this user: choose a --%s above 1023", address, option)
 	}

@@ -10,9 +10,9 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	"baton/eventstore/replica"
 	"baton/eventstore/stream"
@@ -42,18 +42,22 @@ type batch struct {
 func (b *batch) release() {
 	for _, c := range b.chunks {
 		c.release()
+		batchChunks.Put(c)
 	}
 	b.chunks = nil
 }
+
+// batchChunks recycles the memory of received chunks.
+var batchChunks = sync.Pool{New: func() any { return new(batchChunk) }}
 
 // batchCall is one BatchAppend call: a reader, the appends under way, and one sender.
 type batchCall struct {
 	server  *Server
 	ctx     context.Context
 	stream  grpc.ServerStream
-	answers chan *streams.BatchAppendResp // has room for one answer per slot, so that answering never blocks
-	slots   chan struct{}                 // one for each append from its last chunk until its answer is sent
-	started chan *underWay                // handed to this node's own log, in order; has room for one per slot
+	answers chan batchAnswer // has room for one answer per slot, so that answering never blocks
+	slots   chan struct{}    // one for each append from its last chunk until its answer is sent
+	started chan *underWay   // handed to this node's own log, in order; has room for one per slot
 
 	mu      sync.Mutex
 	closed  bool           // no more appends may begin
@@ -71,7 +75,7 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 	ctx, stop := context.WithCancelCause(ss.Context())
 	c := &batchCall{
 		server: s, ctx: ctx, stream: ss, stop: stop,
-		answers: make(chan *streams.BatchAppendResp, maxInFlightBatches),
+		answers: make(chan batchAnswer, maxInFlightBatches),
 		started: make(chan *underWay, maxInFlightBatches),
 		slots:   make(chan struct{}, maxInFlightBatches),
 
@@ -112,17 +116,40 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 	return s.fail(ss.Context(), err)
 }
 
-// send writes answers until there are no more. After a failed write it only drains.
+// send writes answers, all that wait in one write, until there are no more. After a failed write it only drains.
 func (c *batchCall) send() {
+	f := &frames{stream: c.stream}
+	defer f.drop()
+	var scratch []byte
 	failed := false
-	for resp := range c.answers {
+	add := func(a batchAnswer) {
+		if failed {
+			return
+		}
+		var err error
+		if scratch, err = a.append(scratch[:0]); err == nil {
+			err = f.addBytes(scratch)
+		}
+		if err != nil {
+			failed = true
+			c.stop(err)
+		}
+	}
+	for a := range c.answers {
+		add(a)
+		waiting := len(c.answers)
+		for range waiting {
+			add(<-c.answers)
+		}
 		if !failed {
-			if err := c.stream.SendMsg(resp); err != nil {
+			if err := f.flush(); err != nil {
 				failed = true
 				c.stop(err)
 			}
 		}
-		<-c.slots
+		for range waiting + 1 {
+			<-c.slots
+		}
 	}
 }
 
@@ -135,7 +162,7 @@ func (c *batchCall) receive() error {
 		}
 	}()
 	for {
-		chunk := new(batchChunk)
+		chunk := batchChunks.Get().(*batchChunk)
 		if err := c.stream.RecvMsg(chunk); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
@@ -157,11 +184,12 @@ func (c *batchCall) receive() error {
 			chunk.release() // unknown correlation: ignored
 			continue
 		}
-		c.server.gather(b, chunk)
-		if !chunk.final {
+		final := chunk.final
+		c.server.gather(b, chunk) // the chunk is the append's from here on
+		if !final {
 			continue
 		}
-		delete(open, chunk.correlation)
+		delete(open, b.correlation)
 		if err := c.complete(b); err != nil {
 			return err
 		}
@@ -355,47 +383,79 @@ var errPastDeadline = errors.New("the deadline had passed before the append bega
 
 // answer queues the answer to one append, which holds a slot.
 func (c *batchCall) answer(b *batch, o stream.Outcome, err error) {
-	resp := &streams.BatchAppendResp{CorrelationId: correlation(b), StreamIdentifier: &client.StreamIdentifier{StreamName: []byte(b.target.stream)}}
-	switch b.target.expected {
-	case stream.Any:
-		resp.ExpectedStreamPosition = &streams.BatchAppendResp_Any{Any: &emptypb.Empty{}}
-	case stream.NoStream:
-		resp.ExpectedStreamPosition = &streams.BatchAppendResp_NoStream{NoStream: &emptypb.Empty{}}
-	case stream.Exists:
-		resp.ExpectedStreamPosition = &streams.BatchAppendResp_StreamExists{StreamExists: &emptypb.Empty{}}
-	default:
-		resp.ExpectedStreamPosition = &streams.BatchAppendResp_StreamPosition{StreamPosition: uint64(b.target.expected)}
-	}
+	a := batchAnswer{correlation: b.correlationRaw, stream: b.target.stream, expected: b.target.expected}
 	if err == nil && o.Kind == stream.Done {
-		resp.Result = &streams.BatchAppendResp_Success_{Success: batchSuccess(&o)}
+		a.last, a.position, a.hasPosition = o.Writes[0].Last, o.Position, o.HasPosition
 	} else {
-		resp.Result = &streams.BatchAppendResp_Error{Error: batchError(b, &o, err)}
+		a.refused = batchError(b, &o, err)
 	}
-	c.answers <- resp
+	c.answers <- a
 }
 
-// correlation echoes the id in the form it came in.
-func correlation(b *batch) *client.UUID {
-	id := new(client.UUID)
-	if err := proto.Unmarshal(b.correlationRaw, id); err != nil {
-		return nil
-	}
-	return id
+// batchAnswer is a BatchAppendResp before it is written.
+type batchAnswer struct {
+	correlation []byte // UUID message in the form it came in
+	stream      string
+	expected    stream.Expected
+	refused     *statuspb.Status // nil: done
+	last        int64
+	position    uint64
+	hasPosition bool
 }
 
-func batchSuccess(o *stream.Outcome) *streams.BatchAppendResp_Success {
-	success := &streams.BatchAppendResp_Success{}
-	if last := o.Writes[0].Last; last >= 0 {
-		success.CurrentRevisionOption = &streams.BatchAppendResp_Success_CurrentRevision{CurrentRevision: uint64(last)}
+// append writes the answer in wire form.
+func (a *batchAnswer) append(b []byte) ([]byte, error) {
+	b = append(b, 1<<3|2) // correlation_id
+	b = protowire.AppendBytes(b, a.correlation)
+	if a.refused != nil {
+		status, err := proto.Marshal(a.refused)
+		if err != nil {
+			return b, err
+		}
+		b = append(b, 2<<3|2) // error
+		b = protowire.AppendBytes(b, status)
 	} else {
-		success.CurrentRevisionOption = &streams.BatchAppendResp_Success_NoStream{NoStream: &emptypb.Empty{}}
+		b = a.success(b)
 	}
-	if o.HasPosition {
-		success.PositionOption = &streams.BatchAppendResp_Success_Position{Position: &client.AllStreamPosition{CommitPosition: o.Position, PreparePosition: o.Position}}
+	b = append(b, 4<<3|2) // stream_identifier
+	b = protowire.AppendVarint(b, uint64(lengthSize(len(a.stream))))
+	b = append(b, 3<<3|2)
+	b = protowire.AppendString(b, a.stream)
+	switch a.expected {
+	case stream.NoStream:
+		b = append(b, 6<<3|2, 0)
+	case stream.Any:
+		b = append(b, 7<<3|2, 0)
+	case stream.Exists:
+		b = append(b, 8<<3|2, 0)
+	default:
+		b = protowire.AppendVarint(append(b, 5<<3), uint64(a.expected))
+	}
+	return b, nil
+}
+
+func (a *batchAnswer) success(b []byte) []byte {
+	revision, position := 2, 2 // no_stream, no_position
+	if a.last >= 0 {
+		revision = 1 + varintSize(uint64(a.last))
+	}
+	pair := 2 * (1 + varintSize(a.position))
+	if a.hasPosition {
+		position = lengthSize(pair)
+	}
+	b = append(b, 3<<3|2) // success
+	b = protowire.AppendVarint(b, uint64(revision+position))
+	if a.last >= 0 {
+		b = protowire.AppendVarint(append(b, 1<<3), uint64(a.last))
 	} else {
-		success.PositionOption = &streams.BatchAppendResp_Success_NoPosition{NoPosition: &emptypb.Empty{}}
+		b = append(b, 2<<3|2, 0)
 	}
-	return success
+	if !a.hasPosition {
+		return append(b, 4<<3|2, 0)
+	}
+	b = protowire.AppendVarint(append(b, 3<<3|2), uint64(pair))
+	b = protowire.AppendVarint(append(b, 1<<3), a.position)
+	return protowire.AppendVarint(append(b, 2<<3), a.position)
 }
 
 // batchError is the status packed into one answer, with exactly one detail.

@@ -351,14 +351,13 @@ type batchChunk struct {
 	proposals      []proposal
 	final          bool
 	owner          mem.Buffer
-	size           int   // bytes received
 	bad            error // a refusal that concerns this append only
 }
 
 func (c *batchChunk) decodeWire(b []byte, owner mem.Buffer) error {
 	proposals := c.proposals[:0]
 	clear(c.proposals)
-	*c = batchChunk{size: len(b), proposals: proposals, owner: owner}
+	*c = batchChunk{proposals: proposals, owner: owner}
 	if err := c.decode(b); err != nil {
 		c.release()
 		return err

@@ -77,6 +77,11 @@ func (f *frames) add(m proto.Message) error {
 	if err != nil {
 		return err
 	}
+	return f.addBytes(b)
+}
+
+// addBytes adds one message in wire form; b is copied.
+func (f *frames) addBytes(b []byte) error {
 	if f.block != nil && len(*f.block)+len(b)+frameHeaderBytes > blockBytes {
 		if err := f.flush(); err != nil {
 			return err

@@ -27,7 +27,7 @@ import (
 
 // house is nodes of this process with their ports, reached by generated clients as any client would.
 type house struct {
-	t     *testing.T
+	t     testing.TB
 	nodes []*served
 }
 
@@ -50,7 +50,7 @@ type houseOptions struct {
 }
 
 // newHouse starts a cluster and waits until every node serves.
-func newHouse(t *testing.T, o houseOptions) *house {
+func newHouse(t testing.TB, o houseOptions) *house {
 	t.Helper()
 	h := &house{t: t}
 	if o.nodes == 0 {
@@ -162,7 +162,7 @@ func (s *served) get(t *testing.T, path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func eventually(t *testing.T, what string, check func() error) {
+func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	pause := time.NewTicker(5 * time.Millisecond)

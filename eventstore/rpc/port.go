@@ -110,7 +110,7 @@ func (p *Port) Serve() error {
 	}()
 	go func() {
 		defer servers.Done()
-		if err := p.http.Serve(p.httpConns); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := p.http.Serve(p.httpConns); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			p.logger.Error("the HTTP server ended", "error", err)
 		}
 	}()
