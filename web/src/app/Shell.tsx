@@ -1,8 +1,8 @@
 import { ActionIcon, Button, Drawer, Menu, useMantineColorScheme } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { IconChevronUp, IconDeviceDesktop, IconHierarchy3, IconLogout, IconMenu2, IconMoon, IconServer2, IconSun, IconUserCircle } from '@tabler/icons-react';
-import { Link, Navigate, Outlet, useLocation, useMatches } from '@tanstack/react-router';
-import { useEffect } from 'react';
+import { Link, Outlet, useLocation, useMatches, useNavigate } from '@tanstack/react-router';
+import { useEffect, useState } from 'react';
 import { troubleFrom } from '../api/errors';
 import { useFeed, useLive } from '../api/feed';
 import type { ClusterSummary } from '../api/types';
@@ -20,7 +20,6 @@ import classes from './Shell.module.css';
 export function Shell() {
   const session = useSession();
   const setup = useSetupState(session.data === null);
-  const location = useLocation();
 
   if (session.isPending || (session.data === null && setup.isPending)) {
     return (
@@ -39,10 +38,23 @@ export function Shell() {
     );
   }
   if (session.data === null) {
-    if (setup.data?.needsSetup) return <Navigate to="/setup" replace />;
-    return <Navigate to="/sign-in" search={location.href === '/' ? {} : { next: location.href }} replace />;
+    return <Leave to={setup.data?.needsSetup ? '/setup' : '/sign-in'} />;
   }
   return <Frame username={session.data.username} role={session.data.role} />;
+}
+
+/**
+ * Leads to the page for people who are not signed in, once. The frame stays
+ * mounted until that page is loaded, and must not then take its address for
+ * the one to come back to.
+ */
+function Leave({ to }: { to: '/setup' | '/sign-in' }) {
+  const navigate = useNavigate();
+  const [from] = useState(() => window.location.pathname + window.location.search);
+  useEffect(() => {
+    void navigate({ to, search: to === '/sign-in' && from !== '/' ? { next: from } : {}, replace: true });
+  }, [navigate, to, from]);
+  return null;
 }
 
 function Frame({ username, role }: { username: string; role: string }) {

@@ -53,8 +53,9 @@ export function useSignOut() {
   return useMutation({
     mutationFn: () => api.post('/logout'),
     onSettled: () => {
-      client.clear();
       client.setQueryData(keys.session, null);
+      // What was seen belongs to the person who left.
+      client.removeQueries({ predicate: (q) => q.queryKey[0] !== keys.session[0] });
     },
   });
 }
