@@ -83,20 +83,18 @@ func (c *Core) canChange() bool {
 	return c.caughtUp(c.change) || waited > holdAfterTicks && !c.change.holding || waited > holdAfterTicks+holdForTicks
 }
 
-// caughtUp reports whether every learner that becomes a voter holds all entries
-// committed now.
+// caughtUp reports whether every node that becomes a voter is a member and holds
+// all entries committed now. One removed since the decision is no member.
 func (c *Core) caughtUp(ch *Change) bool {
 	if c.catchUpOff {
 		return true
 	}
 	need := max(ch.NeedMatch, c.rn.BasicStatus().GetCommit())
-	ok := true
+	fit := make(map[uint64]bool, len(ch.Voters))
 	c.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
-		if typ == raft.ProgressTypeLearner && slices.Contains(ch.Voters, id) && pr.Match < need {
-			ok = false
-		}
+		fit[id] = typ != raft.ProgressTypeLearner || pr.Match >= need
 	})
-	return ok
+	return !slices.ContainsFunc(ch.Voters, func(id uint64) bool { return !fit[id] })
 }
 
 func (c *Core) tryChange() {

@@ -150,9 +150,10 @@ func (c *Core) nextBatch() (data []byte, items []item) {
 	return data, items
 }
 
-// answer gives an outcome that needs no entry. It is true only if this node
-// still led when it was found: an in-flight command that commits afterwards
-// shows it, else a quorum is asked.
+// answer gives an outcome that needs no entry. It is true only if the commands
+// in flight that it counts on are applied, and if this node still led when it
+// was found. A quorum is asked for the latter: that those commands commit does
+// not show it, for their acknowledgements may be older than the outcome.
 func (c *Core) answer(p *Proposal, outcome stream.Outcome, after uint64) {
 	if after > c.doneID {
 		c.answers = append(c.answers, answer{proposal: p, outcome: outcome, after: after})
@@ -163,6 +164,9 @@ func (c *Core) answer(p *Proposal, outcome stream.Outcome, after uint64) {
 
 // entryApplied gives the verdicts of one applied entry to their waiters.
 func (c *Core) entryApplied(entry *raftpb.Entry, results []recordResult) {
+	if ch := c.change; ch != nil && ch.inLog() && ch.index == entry.GetIndex() && ch.term != entry.GetTerm() {
+		c.finishChange(ErrNotAppended) // another leader's entry stands in its place
+	}
 	var mine []item
 	current := entry.GetTerm() == c.term && c.state == raft.StateLeader
 	for len(c.batches) > 0 && c.batches[0].index <= entry.GetIndex() {
@@ -205,6 +209,7 @@ func (c *Core) entryApplied(entry *raftpb.Entry, results []recordResult) {
 	}
 }
 
+// releaseAnswers lets a quorum confirm the answers whose commands are applied.
 func (c *Core) releaseAnswers() {
 	kept := c.answers[:0]
 	for _, a := range c.answers {
@@ -212,7 +217,7 @@ func (c *Core) releaseAnswers() {
 			kept = append(kept, a)
 			continue
 		}
-		c.finish(a.proposal, a.outcome, nil)
+		c.reads = append(c.reads, &Read{answer: &answer{proposal: a.proposal, outcome: a.outcome}})
 	}
 	c.answers = kept
 }
