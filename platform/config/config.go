@@ -51,10 +51,10 @@ type Option struct {
 type Origin int
 
 const (
-	FromDefault Origin = iota
-	FromFile
-	FromEnvironment
-	FromCommandLine
+	FromDefault     Origin = iota // nothing else named the option
+	FromFile                      // the YAML file
+	FromEnvironment               // a variable
+	FromCommandLine               // an argument
 )
 
 // Setting is one option with its effective value.

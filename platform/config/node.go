@@ -53,7 +53,7 @@ func checkNode(s *Settings) error {
 const (
 	maxPort       = 65535
 	maxMillis     = 3_600_000
-	maxAppendSize = 1 << 30 // one gRPC message and one log frame must hold an append
+	maxAppendSize = 256 << 20 // one gRPC message and one entry of the log must hold an append
 )
 
 // NodeOptions is the table of an event-store node: ours, and upstream's that make sense here. Those that changed meaning or belong to parts this
