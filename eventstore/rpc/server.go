@@ -149,7 +149,6 @@ func (s *Server) options(o Options) []grpc.ServerOption {
 		grpc.InitialConnWindowSize(connectionWindowBytes),
 		grpc.ReadBufferSize(ioBufferBytes),
 		grpc.WriteBufferSize(ioBufferBytes),
-		grpc.SharedWriteBuffer(true),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0) * 16)),
 	}

@@ -78,7 +78,7 @@ type Input struct {
 	Args        []string                     // command line after the command's name
 	Environ     []string                     // NAME=value pairs
 	Prefixes    []string                     // environment prefixes, lowest precedence first, for example "EVENTSTORE_"
-	IgnoredEnv  []string                     // full names of variables that bear a prefix but belong to something else
+	IgnoredEnv  []string                     // variables that bear a prefix but belong to something else; a trailing * stands for any rest
 	ReadFile    func(string) ([]byte, error) // reads the YAML file named by option "config"
 	ConfigName  string                       // name of the option that names the YAML file; empty: no file
 	UnknownName string                       // name of the Boolean option that allows unknown options

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -139,7 +138,7 @@ func (l *loader) commandLine(args []string) error {
 func (l *loader) environment() error {
 	for _, pair := range l.in.Environ {
 		variable, value, ok := strings.Cut(pair, "=")
-		if !ok || slices.Contains(l.in.IgnoredEnv, variable) {
+		if !ok || l.ignored(variable) {
 			continue
 		}
 		for p, prefix := range l.in.Prefixes {
@@ -163,6 +162,15 @@ func (l *loader) environment() error {
 		}
 	}
 	return nil
+}
+
+func (l *loader) ignored(variable string) bool {
+	for _, name := range l.in.IgnoredEnv {
+		if start, open := strings.CutSuffix(name, "*"); name == variable || open && strings.HasPrefix(variable, start) {
+			return true
+		}
+	}
+	return false
 }
 
 // isServiceLink recognizes the variables that container platforms set for a service that happens to be named like a prefix, such as

@@ -11,8 +11,8 @@ import (
 // NodePrefixes are the environment prefixes of an event-store node, lowest precedence first.
 var NodePrefixes = []string{"EVENTSTORE_", "KURRENTDB_", "BATON_"}
 
-// nodeIgnoredEnv bear a node prefix but belong to the client commands.
-var nodeIgnoredEnv = []string{"BATON_TOKEN", "BATON_SERVER", "BATON_DATA"}
+// nodeIgnoredEnv bear a node prefix but belong to other commands of the product, or to its tests.
+var nodeIgnoredEnv = []string{"BATON_TOKEN", "BATON_SERVER", "BATON_DATA", "BATON_JOIN_TOKEN", "BATON_BIN", "BATON_TEST_*"}
 
 // LoadNode merges the sources of an event-store node's options.
 func LoadNode(args, environ []string, readFile func(string) ([]byte, error)) (*Settings, error) {
