@@ -133,6 +133,9 @@ func (n *Node) forward(ctx context.Context, leader membership.MemberID, cmd *str
 	}
 	switch answer.Result {
 	case forwardDone:
+		if answer.Outcome == nil {
+			return stream.Outcome{}, ErrTimeout // nothing is known
+		}
 		return *answer.Outcome, nil
 	case forwardNotAppended:
 		return stream.Outcome{}, replica.ErrNotAppended

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"path"
 	"sync"
 
@@ -52,6 +53,9 @@ func (n *Node) vote(f func(membership.Acceptor) (membership.Acceptor, bool)) (ba
 
 // formed answers requestFormed: a founding was chosen.
 func (n *Node) formed(f membership.Founding) (struct{}, error) {
+	if f.ClusterID == "" || len(f.Founders) == 0 {
+		return struct{}{}, errors.New("a founding without cluster or founders")
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.founding.Chosen == nil && n.identity.ClusterID == "" {

@@ -17,6 +17,7 @@ import (
 const (
 	identityFile = "identity.json"
 	foundingFile = "founding.json"
+	stateFile    = "state" // as log.OpenState names it
 )
 
 // identity is who a data directory is. It is written once; the cluster id is

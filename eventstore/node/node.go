@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path"
@@ -157,6 +158,9 @@ func (n *Node) openStorage() error {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	n.storage = &replica.Storage{Log: opened}
+	if err := n.checkState(); err != nil {
+		return err
+	}
 	if n.storage.State, err = log.OpenState(n.fs, n.cfg.Dir); err != nil {
 		return fmt.Errorf("open term and vote: %w", err)
 	}
@@ -180,6 +184,20 @@ func (n *Node) openStorage() error {
 		return err
 	}
 	n.reader = reader.New(opened, n.index, heads, n.machine.Watermark(), reader.Options{})
+	return nil
+}
+
+// checkState refuses a log whose term and vote are missing: a node that forgot
+// its vote could vote twice.
+func (n *Node) checkState() error {
+	last, err := n.storage.Log.LastIndex()
+	if err != nil {
+		return fmt.Errorf("read the log's end: %w", err)
+	}
+	name := path.Join(n.cfg.Dir, stateFile)
+	if _, err := n.fs.Stat(name); last > 0 && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing, and with it term and vote, but there is a log: restore the file, or wipe the data directory and let the node join again", name)
+	}
 	return nil
 }
 

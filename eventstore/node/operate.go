@@ -137,6 +137,9 @@ func (n *Node) operateHere(ctx context.Context, o operation) operationReply {
 	case operateSize:
 		err = n.proposeRoster(ctx, r, membership.Change{ClusterSize: o.Size, Reason: "set by an operator"})
 	case operateAdd:
+		if o.Member == nil {
+			return operationReply{Refusal: &membership.Refusal{Code: membership.CodeBadMember, Title: "the request names no member", Fix: "give its peer address"}}
+		}
 		reply.Member, err = n.addHere(ctx, r, *o.Member)
 	case operateRemove:
 		err = n.removeHere(ctx, r, o.Node)

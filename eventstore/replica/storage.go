@@ -40,6 +40,9 @@ func (s *Storage) hardState(applied uint64) (*raftpb.HardState, error) {
 		return nil, fmt.Errorf("the index has applied entry %d, but the log ends at %d: entries are missing", applied, last)
 	}
 	commit := s.Commit.Get()
+	if commit == 0 && applied > 0 {
+		return nil, errors.New("the commit file is missing, and with it the newest configuration: restore it, or wipe the data directory and let the node join again")
+	}
 	if commit > last {
 		return nil, fmt.Errorf("entry %d is committed, but the log ends at %d: entries are missing", commit, last)
 	}
