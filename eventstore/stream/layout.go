@@ -70,10 +70,14 @@ const (
 
 	// maxWrites bounds writes and checks of one command: the tables count in
 	// 16 bits.
-	maxWrites = 1<<16 - 1
-	// maxRecordBytes keeps every offset within an int32.
-	maxRecordBytes = 1<<31 - 1
+	maxWrites      = 1<<16 - 1
+	maxRecordBytes = MaxRecordBytes
 )
+
+// MaxRecordBytes is the longest record: with headers, names and metadata that
+// the leader adds it must fit one entry of the log, or the append would stop
+// every node that tries to store it.
+const MaxRecordBytes = 256 << 20
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
