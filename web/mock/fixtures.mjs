@@ -174,24 +174,28 @@ export function report(w, now, id, name) {
   const n = nodes(w, now, id).find((x) => x.name === name);
   const down = n.status.level === 'down';
   const lead = w.leaders[id] === name;
+  const lead1 = w.leaders[id];
+  const lagKnown = n.lagBytes !== null;
   const checks = [
-    check('member.up', `${name} is up`, down ? 'no process for 42' : '0.1', 's', '2', '5', down ? 'refuse' : 'pass', 'A node that does not answer cannot take over.', `Start it on ${n.agent}, or remove it from the cluster; then check again.`),
-    check('role.not-lead', 'does not lead already', lead ? 'leads' : n.role, '', '', '', lead ? 'refuse' : 'pass', 'It is the leader: there is nothing to promote.', 'Choose another node.'),
-    check('lag.bytes', 'lag behind the leader', n.lagBytes === null ? 'unknown' : n.lagBytes, n.lagBytes === null ? '' : 'B', '1 MiB', '16 MiB', n.lagBytes === null && !lead ? 'unknown' : 'pass', 'Its position was not read for 42 s, so what it lacks is not known.', 'Bring the node up; its position is read within half a second.'),
-    check('lag.seconds', 'lag in time', n.lagSeconds === null ? 'unknown' : n.lagSeconds.toFixed(3), n.lagSeconds === null ? '' : 's', '1', '10'),
-    check('quorum', 'voters alive', id === 'sessions' ? 'not needed' : '3 of 3', '', '', '2 of 3'),
-    check('disk.free', 'disk free', '62', '%', '20', '10'),
-    check('load', 'load per core', '1.4', '', '1.2', '4', name === 'demo-3' ? 'warn' : 'pass', 'A busy node answers late: the stall may be longer than the estimate.', 'Wait for the load to fall, or choose demo-2.'),
-    check('clock', 'clock offset to the control plane', '3', 'ms', '250', '2000'),
-    check('agent', 'agent answers', '18', 'ms', '250', '2000'),
-    check('version', 'engine version equals the leader’s', n.engineVersion, '', '', ''),
-    check('other-operation', 'no other operation runs', 'none', '', '', ''),
+    check('cp.quorum', 'control plane', 'writable', '', '', 'not writable', 'pass', 'the journal takes writes'),
+    check('operation.running', id, 'none', '', '', 'any', 'pass', 'nothing else runs on the cluster'),
+    check('agent.fresh', name, '0.4', 's', '2', '5', 'pass', `the agent beside ${name} reports`),
+    check('clock.skew', name, '2', 'ms', '500', '5000', 'pass', `the clock of ${name}'s host agrees with ours`),
+    check('primary.known', id, lead1 ?? 'none', '', '', 'not exactly one', lead1 ? 'pass' : 'refuse', lead1 ? 'one primary is seen' : 'no node leads: two voters are missing', lead1 ? '' : 'bring ledger-1 or ledger-2 back'),
+    check('engine.up', name, down ? 'no answer' : '1', down ? '' : 'ms', '100', '1000 or no answer', down ? 'refuse' : 'pass', down ? 'it does not answer: the agent has seen no process for 42 s' : 'answers', down ? `start it on ${n.agent}, or remove it from the cluster` : ''),
+    check('role.replica', name, lead ? 'leads' : n.role, '', '', 'not a replica of the primary', lead ? 'refuse' : 'pass', lead ? 'it is the leader already' : 'it copies from the primary', lead ? 'choose another node' : ''),
+    check('lag.bytes', name, lagKnown ? n.lagBytes : 'unknown', lagKnown ? 'bytes' : '', '1 MiB', '64 MiB', lagKnown || lead ? 'pass' : 'unknown', lagKnown || lead ? 'it is close to the primary' : 'its position was not read for 42 s, so what it lacks is not known', lagKnown || lead ? '' : 'bring it up; its position is read within half a second'),
+    check('lag.seconds', name, '0.0', 's', '1', '10', 'pass', 'what it applied is fresh'),
+    check('version.order', name, n.engineVersion, '', 'differs', 'older major', 'pass', 'all members run the same version'),
+    check('disk.free', name, '62', '%', '20', '10', 'pass', 'enough space is free on its data volume'),
+    check('cpu.load', name, name === 'demo-3' ? '1.24' : '0.31', 'per core', '0.8', '2.0', name === 'demo-3' ? 'warn' : 'pass', name === 'demo-3' ? 'its machine is busy: the stall may be longer than the estimate' : 'its machine has room', name === 'demo-3' ? 'find what else runs there, or choose demo-2' : ''),
+    check('tags', name, `priority ${n.priority}`, '', 'priority 0', 'never', 'pass', 'no tag stands in the way'),
   ];
   const bad = checks.find((c) => c.verdict === 'refuse' || c.verdict === 'unknown');
   return {
     node: name,
     promotable: !bad,
-    reason: bad ? n.promotable.reason : 'Holds every acknowledged write and passes all checks.',
+    reason: bad ? `no, because ${n.promotable.reason}` : checks.some((c) => c.verdict === 'warn') ? 'yes, with 1 warning(s)' : 'yes',
     hash: `sha256:${id}-${name}-${w.generations[id]}`,
     generation: String(w.generations[id]),
     at: iso(now),
@@ -222,7 +226,7 @@ export function plan(w, now, id, name) {
   const r = report(w, now, id, name);
   const refusals = r.checks
     .filter((c) => c.verdict === 'refuse' || (c.verdict === 'unknown' && !r.promotable))
-    .map((c) => ({ code: c.id, title: `${c.subject}: ${c.measured}${c.unit ? ` ${c.unit}` : ''}`, detail: c.why, fix: c.fix }));
+    .map((c) => ({ code: c.id, title: c.why, detail: `${c.subject}: ${c.measured}`, fix: c.fix }));
   return {
     node: name,
     report: r,

@@ -53,7 +53,7 @@ const shots = {
   'promote-menu': { path: '/clusters/demo', act: async (p) => { await p.getByRole('button', { name: 'Promote', exact: true }).click(); await seen(p, 'Which node'); } },
   nodes: { path: '/clusters/demo/nodes', act: (p) => p.getByTestId('node-demo-5').waitFor() },
   'nodes-redis': { path: '/clusters/sessions/nodes', act: (p) => p.getByTestId('node-sessions-3').waitFor() },
-  'node-drawer': { path: '/clusters/demo/nodes?node=demo-3', act: (p) => seen(p, 'load per core') },
+  'node-drawer': { path: '/clusters/demo/nodes?node=demo-3', act: (p) => seen(p, 'Its machine is busy') },
   audit: { path: '/clusters/demo/audit', act: (p) => p.getByTestId('audit-row').first().waitFor() },
   'audit-drawer': { path: '/clusters/demo/audit', act: async (p) => { await p.getByTestId('audit-row').first().getByRole('button').click(); await seen(p, 'Chain hash'); await p.waitForTimeout(400); } },
   'audit-empty': { path: '/clusters/ledger/audit', act: (p) => seen(p, 'Nothing was done') },

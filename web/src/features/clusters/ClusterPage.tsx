@@ -11,9 +11,10 @@ import { ErrorFace, Loading } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
 import { Sparkline } from '../../components/Sparkline';
 import { useStale } from '../../lib/clock';
-import { bytes, rate, toNumber } from '../../lib/format';
+import { bytes, rate, sentenceCase, toNumber } from '../../lib/format';
 import { splitVerdict, verdictTone } from '../../lib/severity';
 import { OperationPanel } from '../operations/OperationPanel';
+import { bareReason } from '../report/report';
 import { mayPromote, useSession } from '../session/session';
 import { engineName, leadWord } from './engine';
 import classes from './ClusterPage.module.css';
@@ -206,7 +207,7 @@ function PromoteMenu({ cluster: c, onPromote }: { cluster: ClusterDetail; onProm
             </span>
             <span className={classes.reason} data-tone={n.promotable.ok ? 'ok' : 'warn'}>
               <ToneIcon tone={n.promotable.ok ? 'ok' : 'warn'} size={14} />
-              {n.promotable.ok ? 'Promotable' : n.promotable.reason}
+              {n.promotable.ok ? ['Promotable', bareReason(n.promotable.reason)].filter(Boolean).join(', ') : sentenceCase(bareReason(n.promotable.reason))}
             </span>
           </Menu.Item>
         ))}

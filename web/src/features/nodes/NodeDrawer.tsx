@@ -9,6 +9,7 @@ import { bytes, group, lagSeconds, sentenceCase, unknown } from '../../lib/forma
 import { nodeTone } from '../../lib/severity';
 import { shellQuote } from '../../lib/shell';
 import { useReport } from '../report/queries';
+import { bareReason } from '../report/report';
 import { ReportList } from '../report/ReportList';
 import { mayPromote, useSession } from '../session/session';
 import classes from './NodeDrawer.module.css';
@@ -82,7 +83,7 @@ function Body({ cluster, node: n, onPromote }: { cluster: ClusterDetail; node: C
         ) : (
           <>
             <Note tone={report.data.promotable ? 'ok' : lead ? 'unknown' : 'warn'} title={report.data.promotable ? 'Yes' : 'No'}>
-              <p>{sentenceCase(report.data.reason)}</p>
+              <p>{sentenceCase(bareReason(report.data.reason) || 'it passes every check')}</p>
             </Note>
             <div className="card">
               <ReportList checks={report.data.checks} />

@@ -8,6 +8,7 @@ import { bytes, lagSeconds, sentenceCase, toNumber, unknown } from '../../lib/fo
 import { nodeTone } from '../../lib/severity';
 import { useCluster } from '../clusters/queries';
 import { mayPromote, useSession } from '../session/session';
+import { bareReason } from '../report/report';
 import classes from './NodesTab.module.css';
 
 const route = getRouteApi('/shell/clusters/$id');
@@ -84,9 +85,9 @@ function Row({ node: n, onOpen, onPromote }: { node: ClusterNode; onOpen: () => 
         </Dated>
       </td>
       <td data-label="Promotable" className={classes.wide}>
-        <button type="button" className={classes.why} onClick={onOpen} aria-label={`Report of ${n.name}: ${n.promotable.ok ? 'promotable' : `not promotable, ${n.promotable.reason}`}`}>
+        <button type="button" className={classes.why} onClick={onOpen} aria-label={`Report of ${n.name}: ${n.promotable.ok ? 'promotable' : `not promotable, ${bareReason(n.promotable.reason)}`}`}>
           <StatusBadge tone={n.promotable.ok ? 'ok' : lead ? 'unknown' : 'warn'}>{n.promotable.ok ? 'Yes' : 'No'}</StatusBadge>
-          <span className={classes.reason}>{sentenceCase(n.promotable.reason)}</span>
+          <span className={classes.reason}>{sentenceCase(bareReason(n.promotable.reason))}</span>
         </button>
       </td>
       <td data-label="Lag" className="num">

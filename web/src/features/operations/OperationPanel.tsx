@@ -8,7 +8,7 @@ import { RoleBadge, ToneIcon } from '../../components/Badges';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading } from '../../components/Faces';
 import { useNow } from '../../lib/clock';
-import { ageMs, dateTime, group, milliseconds, toNumber } from '../../lib/format';
+import { ageMs, dateTime, group, milliseconds, sentenceCase, toNumber } from '../../lib/format';
 import { mayPromote, useSession } from '../session/session';
 import classes from './OperationPanel.module.css';
 import { roleChanges, side, stateTone, stateWord } from './operation';
@@ -38,7 +38,7 @@ export function OperationPanel({ id, onClose, onSwitchBack }: PanelProps) {
           {over ? <ToneIcon tone={stateTone[op.state]} size={28} /> : <IconLoader2 size={28} className={stepClasses.spin} color="var(--baton-text)" aria-hidden />}
           <div>
             <h1 aria-live="polite">{headline(op)}</h1>
-            <p className="quiet">{over && op.outcome ? op.outcome : side(op).sentence}</p>
+            <p className="quiet">{over && op.outcome ? sentenceCase(op.outcome) : side(op).sentence}</p>
           </div>
           {onClose && over && <CloseButton onClick={onClose} aria-label="Close the result" />}
         </div>
@@ -98,7 +98,7 @@ function Loss({ op }: { op: Operation }) {
       <span className={classes.statLabel}>Acknowledged writes lost</span>
       <span className={`num ${classes.statValue}`}>{group(op.proof.lost)}</span>
       <span className={classes.statNote}>
-        {op.proof.sentence || `${group(op.proof.acked)} acknowledged, ${group(op.proof.readBack)} read back`}
+        {sentenceCase(op.proof.sentence) || `${group(op.proof.acked)} acknowledged, ${group(op.proof.readBack)} read back`}
       </span>
     </div>
   );

@@ -92,7 +92,7 @@ describe('PromoteDialog', () => {
       return { ...p, refused: true, report: { ...p.report, promotable: false, reason: 'it is down' }, refusals: [{ code: 'member.up', title: 'demo-2 is down', detail: 'no process', fix: 'start it' }] };
     };
     open();
-    expect((await screen.findByTestId('refused')).textContent).toContain('start it');
+    expect((await screen.findByTestId('refused')).textContent).toContain('Start it');
     expect(screen.queryByTestId('typed-name')).toBeNull();
     expect(screen.queryByTestId('promote')).toBeNull();
   });

@@ -12,7 +12,7 @@ import { useNow } from '../../lib/clock';
 import { ageMs, count, milliseconds, sentenceCase, toNumber } from '../../lib/format';
 import { shellQuote } from '../../lib/shell';
 import { leadWord } from '../clusters/engine';
-import { changedChecks, tallyChecks } from '../report/report';
+import { bareReason, changedChecks, tallyChecks } from '../report/report';
 import { ReportList } from '../report/ReportList';
 import { mayPromote, useSession } from '../session/session';
 import { PlanSteps } from './PlanSteps';
@@ -264,7 +264,7 @@ function Expect({ plan: p, node, from, lead }: { plan: Plan; node: string; from:
         </div>
         <div>
           <dt>May lose</dt>
-          <dd className={classes.loss}>{p.possibleLoss || 'Unknown'}</dd>
+          <dd className={classes.loss}>{sentenceCase(p.possibleLoss || 'unknown')}</dd>
         </div>
       </dl>
     </div>
@@ -276,17 +276,17 @@ function Refused({ plan: p }: { plan: Plan }) {
   return (
     <div className={classes.refused} data-testid="refused">
       <Note tone="bad" title={`${p.node} cannot be promoted now`}>
-        <p>{sentenceCase(p.report.reason || 'its checks refuse. Nothing was changed.')}</p>
+        <p>{sentenceCase(bareReason(p.report.reason) || 'its checks refuse. Nothing was changed.')}</p>
       </Note>
       {refusals.length > 0 && (
         <ol className={classes.repairs}>
           {refusals.map((r) => (
             <li key={r.code}>
-              <strong>{r.title}</strong>
-              {r.detail && <p className="quiet">{r.detail}</p>}
+              <strong>{sentenceCase(r.title)}</strong>
+              {r.detail && <p className="quiet">{sentenceCase(r.detail)}</p>}
               {r.fix && (
                 <p>
-                  <strong>Repair:</strong> {r.fix}
+                  <strong>Repair:</strong> {sentenceCase(r.fix)}
                 </p>
               )}
             </li>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { shellQuote } from '../../lib/shell';
 import { plan } from '../../testing/fixtures';
-import { changedChecks, redFirst, tallyChecks } from '../report/report';
+import { bareReason, changedChecks, redFirst, tallyChecks } from '../report/report';
 import { cliLine, reportMaxAgeMs, whyNotYet, type Confirmation } from './promote';
 
 const ready: Confirmation = { plan: plan(), typedName: 'demo-2', busy: false, reportAgeMs: 1000, allowed: true };
@@ -30,11 +30,18 @@ describe('reports', () => {
     expect(redFirst(checks).map((c) => c.id)).toEqual(['c', 'e', 'd', 'b', 'a']);
     expect(checks.map((c) => c.id)).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
+  it('say yes or no once', () => {
+    expect(bareReason('no, because it is down')).toBe('it is down');
+    expect(bareReason('yes, with 2 warning(s)')).toBe('with 2 warnings');
+    expect(bareReason('yes, with 1 warning(s)')).toBe('with 1 warning');
+    expect(bareReason('yes')).toBe('');
+    expect(bareReason('not seen yet')).toBe('not seen yet');
+  });
   it('are counted', () => expect(tallyChecks(checks)).toEqual({ refuse: 2, unknown: 1, warn: 1, pass: 1 }));
   it('mark what changed, new checks included', () => {
     const before = { ...plan().report, checks: [check('a', 'pass'), check('b', 'pass')] };
     const after = { ...plan().report, checks: [check('a', 'pass'), check('b', 'warn'), check('c', 'pass')] };
-    expect([...changedChecks(before, after)]).toEqual(['b', 'c']);
+    expect([...changedChecks(before, after)]).toEqual(['b lag', 'c lag']);
     expect([...changedChecks(null, after)]).toEqual([]);
   });
 });

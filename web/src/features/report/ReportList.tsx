@@ -1,13 +1,15 @@
 import { IconRefresh } from '@tabler/icons-react';
 import type { Check } from '../../api/types';
 import { ToneIcon } from '../../components/Badges';
+import { sentenceCase } from '../../lib/format';
 import { checkTone, checkWord } from '../../lib/severity';
-import { redFirst } from './report';
+import { keyOf, redFirst } from './report';
 import classes from './ReportList.module.css';
 
 function value(measured: string, unit: string): string {
   if (measured === '') return '';
-  return unit && !measured.endsWith(unit) ? `${measured} ${unit}` : measured;
+  // Thresholds may bring their own unit, or be words.
+  return unit === '' || /[a-z%]$/i.test(measured) || !/^[\d<>=. ]+$/.test(measured) ? measured : `${measured} ${unit}`;
 }
 
 /** All checks with measured value, threshold, reason and repair; what refuses stands first. */
@@ -19,33 +21,35 @@ export function ReportList({ checks, changed }: { checks: readonly Check[] | nul
       {list.map((c) => {
         const tone = checkTone[c.verdict] ?? 'unknown';
         const thresholds = [
-          c.warnAt && `warns at ${value(c.warnAt, c.unit)}`,
-          c.refuseAt && `refuses at ${value(c.refuseAt, c.unit)}`,
+          c.warnAt && `warns: ${value(c.warnAt, c.unit)}`,
+          c.refuseAt && `refuses: ${value(c.refuseAt, c.unit)}`,
         ].filter(Boolean);
         return (
-          <li key={c.id} className={classes.check} data-tone={tone} data-quiet={c.verdict === 'pass' || undefined}>
+          <li key={keyOf(c)} className={classes.check} data-tone={tone} data-quiet={c.verdict === 'pass' || undefined}>
             <ToneIcon tone={tone} size={17} />
             <div className={classes.text}>
-              <span className={classes.subject}>
-                {c.subject}
+              <span className={classes.title}>
+                {sentenceCase(c.why || c.subject)}
                 {c.verdict !== 'pass' && <span className={classes.word}>{checkWord[c.verdict] ?? c.verdict}</span>}
                 {c.verdict === 'pass' && <span className="visually-hidden">: pass</span>}
-                {changed?.has(c.id) && (
+                {changed?.has(keyOf(c)) && (
                   <span className={classes.changed}>
                     <IconRefresh size={12} aria-hidden /> changed
                   </span>
                 )}
               </span>
-              {c.verdict !== 'pass' && c.why && <span className={classes.why}>{c.why}</span>}
               {c.verdict !== 'pass' && c.fix && (
                 <span className={classes.fix}>
-                  <strong>Repair:</strong> {c.fix}
+                  <strong>Repair:</strong> {sentenceCase(c.fix)}
                 </span>
               )}
+              <span className={classes.of}>
+                {c.subject} · {c.id}
+              </span>
             </div>
             <div className={classes.values}>
-              <span className="num">{value(c.measured, c.unit) || (c.verdict === 'pass' ? 'yes' : '–')}</span>
-              {thresholds.length > 0 && <span className={classes.thresholds}>{thresholds.join(', ')}</span>}
+              <span>{value(c.measured, c.unit) || (c.verdict === 'pass' ? 'yes' : '–')}</span>
+              {thresholds.length > 0 && <span className={classes.thresholds}>{thresholds.join(' · ')}</span>}
             </div>
           </li>
         );
