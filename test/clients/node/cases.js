@@ -251,7 +251,8 @@ test("a missing stream is not found", async () => {
   await c.dispose();
 });
 
-for (const preference of ["leader", "follower", "read_only_replica", "random"]) {
+// The clients spell the third preference differently.
+for (const preference of ["leader", "follower", isOld ? "read_only_replica" : "readOnlyReplica", "random"]) {
   test(`discovery by gossip, preferring ${preference}`, async () => {
     const c = cluster(`&nodePreference=${preference}`);
     const s = newStream();
