@@ -53,6 +53,9 @@ func TestKilledAtEveryMoment(t *testing.T) {
 			lag   int
 			again int // kill the second process at this moment, 0 never
 		}{{"restarted_at_once", false, 0, 0}, {"restarted_after_the_pause", true, 0, 0}, {"with_lag", true, 30, 0}, {"killed_twice", false, 0, 3}, {"killed_twice_late", true, 0, 7}} {
+			if testing.Short() && (v.again > 0 || v.late && v.lag == 0) {
+				continue
+			}
 			t.Run(eng+"/"+v.name, func(t *testing.T) {
 				t.Parallel()
 				states := map[operation.State]int{}

@@ -314,7 +314,7 @@ func (e *Executor) running(id string) error {
 
 // Sentence says what a running operation does, who began it and where it is.
 func Sentence(o *operation.Operation) string {
-	s := fmt.Sprintf("%s of %s to primary, begun by %s at %s", o.Kind, o.Plan.Node, o.Requester, o.At.UTC().Format("15:04:05"))
+	s := fmt.Sprintf("%s of %s to %s, begun by %s at %s", o.Kind, o.Plan.Node, primaryWord(o.Plan.Engine), o.Requester, o.At.UTC().Format("15:04:05"))
 	if i := o.Next(); i >= 0 && !o.State.Final() {
 		s += fmt.Sprintf(", is at step %d of %d: %s", i+1, len(o.Steps), o.Steps[i].Title)
 	}

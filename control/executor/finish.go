@@ -21,11 +21,11 @@ func (r *run) finish(ctx context.Context) error {
 	a := r.op.Plan.From
 	switch {
 	case r.op.State == operation.StateRollingBack:
-		return r.end(ctx, operation.StateRolledBack, fmt.Sprintf("Rolled back: %s. %s is still the primary", r.op.Why, a))
+		return r.end(ctx, operation.StateRolledBack, fmt.Sprintf("Rolled back: %s. %s is still the %s", r.op.Why, a, primaryWord(r.op.Plan.Engine)))
 	case r.op.Candidate == a:
 		return r.end(ctx, operation.StateRolledBack, fmt.Sprintf("Returned to %s in generation %d: %s", a, r.op.Generation, r.op.Why))
 	}
-	s := fmt.Sprintf("%s is the primary, %s follows it", r.op.Candidate, a)
+	s := fmt.Sprintf("%s is the %s, %s follows it", r.op.Candidate, primaryWord(r.op.Plan.Engine), a)
 	if why := r.held[a]; why != "" {
 		s = fmt.Sprintf("%s is the primary; %s: %s", r.op.Candidate, a, why)
 	}
@@ -39,6 +39,8 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	return r.end(ctx, operation.StateDone, s)
 }
+
+func primaryWord(eng string) string { return RoleWord(eng, engine.RolePrimary) }
 
 // end journals the end of the operation, which gives the cluster's lock back,
 // and closes its audit.
@@ -155,9 +157,9 @@ func (e *Executor) closeAudit(ctx context.Context, o *operation.Operation) error
 // What says in a sentence what an operation set out to do.
 func What(o *operation.Operation) string {
 	if o.Kind == operation.SwitchBack {
-		return fmt.Sprintf("switched the primary back from %s to %s", o.Plan.From, o.Plan.Node)
+		return fmt.Sprintf("switched the %s back from %s to %s", primaryWord(o.Plan.Engine), o.Plan.From, o.Plan.Node)
 	}
-	return fmt.Sprintf("promoted %s to primary in place of %s", o.Plan.Node, o.Plan.From)
+	return fmt.Sprintf("promoted %s to %s in place of %s", o.Plan.Node, primaryWord(o.Plan.Engine), o.Plan.From)
 }
 
 // Outcome is an operation's state in the words of the audit.

@@ -154,7 +154,7 @@ func judgeAsync(s *Snapshot, unseen []*Node) Verdict {
 // that is known and small.
 func inStep(n *Node) bool {
 	o := n.Seen
-	return o.LinkUp && o.LagBytes <= LagDegradedBytes && o.Role != engine.RoleUnknown
+	return o.LinkUp && o.LagBytes >= 0 && o.LagBytes <= LagDegradedBytes && o.Role != engine.RoleUnknown
 }
 
 func allIn(part, whole []*Node) bool {
@@ -196,9 +196,9 @@ func StatusOf(n *Node) Status {
 	case n.Seen == nil && n.Agent == "":
 		return Status{"unknown", "No agent watches this node"}
 	case n.Seen == nil:
-		return Status{"unknown", fmt.Sprintf("The agent on %s has not reported on it yet", n.Agent)}
+		return Status{"unknown", fmt.Sprintf("The agent on %s has not reported on it yet", place(n))}
 	case !n.Fresh():
-		return Status{"unknown", fmt.Sprintf("Last seen %d s ago by the agent on %s", int(n.SeenAge.Seconds()), n.Agent)}
+		return Status{"unknown", fmt.Sprintf("Last seen %d s ago by the agent on %s", int(n.SeenAge.Seconds()), place(n))}
 	case !n.Seen.Up:
 		s := "Does not answer"
 		if n.Seen.Err != "" {
@@ -217,11 +217,19 @@ func StatusOf(n *Node) Status {
 	case n.Seen.Role == engine.RolePrimary:
 		return Status{"up", "Takes writes"}
 	case n.Seen.LagBytes < 0:
-		return Status{"up", "Copies from the primary; the lag is not known"}
+		return Status{"degraded", "Copies from the primary; how far it is behind is not known"}
 	case n.Seen.LagBytes == 0:
 		return Status{"up", "Copies from the primary, in step"}
 	}
 	return Status{"up", fmt.Sprintf("Copies from the primary, %d bytes behind", n.Seen.LagBytes)}
+}
+
+// place is where a node's agent runs, as people call it.
+func place(n *Node) string {
+	if n.Host != nil && n.Host.Name != "" {
+		return n.Host.Name
+	}
+	return n.Agent
 }
 
 func state(n *Node) string {

@@ -18,19 +18,16 @@ func (e *evaluation) redisOnly() {
 		facts = e.n.Seen.Facts
 	}
 	e.add(Check{ID: "engine.loading", Measured: boolText(facts.Loading), RefuseAt: "true", Verdict: truth(facts.Loading, false),
-		Why: "whether " + e.name + " is still loading its data", Fix: "wait until it has loaded"})
+		Why: e.name + " is still loading its data", ok: "its data is loaded", Fix: "wait until it has loaded"})
 	for _, n := range e.pair() {
 		ok, why := (*bool)(nil), ""
 		if n.Up() {
 			ok, why = n.Seen.Facts.PersistOK, n.Seen.Facts.PersistWhy
 		}
 		c := Check{ID: "config.persist", Subject: n.Name, Measured: boolText(ok), RefuseAt: "false", Verdict: truth(ok, true),
-			Why: "the role can be written to its configuration file", Fix: "start it with a configuration file the engine may write"}
-		if c.Verdict != Pass {
-			c.Why = "the role of " + n.Name + " would revert on restart"
-			if why != "" {
-				c.Why += ": " + why
-			}
+			ok: "its role can be written to its configuration file", Fix: "start it with a configuration file the engine may write"}
+		if c.Why = "the role of " + n.Name + " would revert on restart"; why != "" {
+			c.Why += ": " + why
 		}
 		e.add(c)
 	}
@@ -47,9 +44,9 @@ func (e *evaluation) redisOnly() {
 	}
 	running := p.FailoverRunning
 	e.add(Check{ID: "failover.running", Subject: e.primary.Name, Measured: boolText(running), RefuseAt: "true", Verdict: truth(running, false),
-		Why: "the engine's own failover is not running", Fix: "wait for it, or FAILOVER ABORT"})
+		Why: "the engine's own failover is running", ok: "the engine's own failover is not running", Fix: "wait for it, or FAILOVER ABORT"})
 	saving := Check{ID: "maint.busy", Subject: e.primary.Name, Measured: boolText(p.DataSaving), WarnAt: "true", RefuseAt: "never", Verdict: soften(truth(p.DataSaving, false)),
-		Why: "whether the primary is saving its data set", Fix: "wait for the save to end", sampled: true}
+		Why: "the primary is saving its data set, or that is not known", ok: "the primary is not saving its data set", Fix: "wait for the save to end", sampled: true}
 	e.add(saving)
 	manager := Check{ID: "manager.foreign", Subject: e.f.Cluster, Measured: "none", RefuseAt: "any", Verdict: Pass, Why: "no other failover manager is seen"}
 	for i := range e.f.Nodes {
@@ -62,7 +59,7 @@ func (e *evaluation) redisOnly() {
 	if p.OldestTransactionSeconds != nil {
 		s := *p.OldestTransactionSeconds
 		e.add(Check{ID: "long.tx", Subject: e.primary.Name, Measured: fmt.Sprintf("%.0f", s), Unit: "s", WarnAt: "30", RefuseAt: "600",
-			Verdict: limit(s, 30, 600), Overridable: true, sampled: true, Why: "age of the oldest open transaction or script", Fix: "end it"})
+			Verdict: limit(s, 30, 600), Overridable: true, sampled: true, Why: "a transaction or script has been open for long", ok: "no transaction or script is open for long", Fix: "end it"})
 	}
 	attach := int64(0)
 	for i := range e.f.Nodes {
@@ -76,11 +73,11 @@ func (e *evaluation) redisOnly() {
 	}
 	if free >= 0 {
 		e.add(Check{ID: "senders.free", Measured: strconv.FormatInt(free, 10), RefuseAt: fmt.Sprintf("< %d", attach), Verdict: floor(float64(free), float64(attach), float64(attach)),
-			Why: "room for the replicas that will attach to " + e.name, Fix: "raise maxclients on " + e.name})
+			Why: "there is no room on " + e.name + " for the replicas that will attach", ok: "there is room for the replicas that will attach", Fix: "raise maxclients on " + e.name})
 	}
 	if need := p.SyncNeeded; need != nil && *need > 0 {
 		c := Check{ID: "sync.quorum", Measured: fmt.Sprintf("%d replicas", attach), WarnAt: strconv.FormatInt(*need, 10), RefuseAt: fmt.Sprintf("< %d", *need),
-			Verdict: floor(float64(attach), float64(*need+1), float64(*need)), Overridable: true, Why: "replicas that must attach before writes are taken", Fix: "repair the other replicas first"}
+			Verdict: floor(float64(attach), float64(*need+1), float64(*need)), Overridable: true, Why: "few replicas could attach, and writes are taken only with enough of them", ok: "enough replicas can attach for writes to be taken", Fix: "repair the other replicas first"}
 		e.add(c)
 	}
 	e.memory()
@@ -114,7 +111,7 @@ func (e *evaluation) memory() {
 	}
 	ratio := float64(*room.Facts.MemoryLimitBytes) / float64(*used)
 	e.add(Check{ID: "mem.limit", Measured: fmt.Sprintf("%.1f", ratio), Unit: "x primary's use", WarnAt: "1.2", RefuseAt: "1.0", Verdict: floor(ratio, 1.2, 1.0),
-		Overridable: true, sampled: true, Why: "the candidate's own memory limit against what the primary uses", Fix: "raise maxmemory on " + e.name})
+		Overridable: true, sampled: true, Why: "its own memory limit is close to what the primary uses", ok: "its own memory limit covers what the primary uses", Fix: "raise maxmemory on " + e.name})
 }
 
 // settings that should agree between members.
@@ -156,7 +153,7 @@ func (e *evaluation) siblings() {
 	c := Check{ID: "siblings", Subject: e.f.Cluster, Measured: fmt.Sprintf("%d of %d in step", total-len(bad), total),
 		WarnAt: "1 missing", RefuseAt: "never", Verdict: Pass, Overridable: true, Why: "the other nodes can follow"}
 	if len(bad) > 0 {
-		c.Verdict, c.Why, c.Fix = Warn, "not in step: "+strings.Join(bad, ", "), "repair them first, or they must be re-pointed later"
+		c.Verdict, c.Why, c.Fix = Warn, "not in step: "+strings.Join(bad, ", "), "repair them first"
 	}
 	e.add(c)
 }
@@ -208,10 +205,10 @@ func (e *evaluation) host() {
 			v = Refuse
 		}
 		judge(Check{ID: "disk.free", Measured: fmt.Sprintf("%.0f", pct), Unit: "%", WarnAt: "20", RefuseAt: "10", Verdict: v,
-			Why: "free space on the candidate's data volume", Fix: "free or add disk space"})
+			Why: "little space is free on its data volume", ok: "enough space is free on its data volume", Fix: "free or add disk space"})
 		if d.FsyncP99Ms != nil {
 			judge(Check{ID: "disk.fsync", Measured: fmt.Sprintf("%.1f", *d.FsyncP99Ms), Unit: "ms", WarnAt: "20", RefuseAt: "200",
-				Verdict: limit(*d.FsyncP99Ms, 20, 200), Why: "how long a small write takes to reach the disk, p99", Fix: "find what else uses the disk"})
+				Verdict: limit(*d.FsyncP99Ms, 20, 200), Why: "small writes take long to reach its disk", ok: "small writes reach its disk fast", Fix: "find what else uses the disk"})
 		}
 	}
 	h := e.n.Host
@@ -221,17 +218,17 @@ func (e *evaluation) host() {
 	if h.Cores > 0 {
 		load := h.Load1 / float64(h.Cores)
 		judge(Check{ID: "cpu.load", Measured: fmt.Sprintf("%.2f", load), Unit: "per core", WarnAt: "0.8", RefuseAt: "2.0",
-			Verdict: limit(load, 0.8, 2), Why: "load of the candidate's machine", Fix: "find what else runs there"})
+			Verdict: limit(load, 0.8, 2), Why: "its machine is busy", ok: "its machine has processor time to spare", Fix: "find what else runs there"})
 	}
 	if h.MemoryBytes > 0 {
 		pct := 100 * float64(h.MemoryFree) / float64(h.MemoryBytes)
 		judge(Check{ID: "mem.free", Measured: fmt.Sprintf("%.0f", pct), Unit: "%", WarnAt: "15", RefuseAt: "5",
-			Verdict: floor(pct, 15, 5), Why: "memory available on the candidate's machine", Fix: "free or add memory"})
+			Verdict: floor(pct, 15, 5), Why: "little memory is available on its machine", ok: "enough memory is available on its machine", Fix: "free or add memory"})
 	}
 	if p := e.primary; p != nil && p.Host != nil && p != e.n && p.Host.Cores > 0 && p.Host.MemoryBytes > 0 {
 		ratio := min(float64(h.Cores)/float64(p.Host.Cores), float64(h.MemoryBytes)/float64(p.Host.MemoryBytes))
 		judge(Check{ID: "hw.class", Measured: fmt.Sprintf("%.2f", ratio), Unit: "x primary", WarnAt: "< 1.0", RefuseAt: "< 0.5",
-			Verdict: floor(ratio, 1, 0.5), Why: "cores and memory against the primary's machine", Fix: "choose a node on a machine of the same size"})
+			Verdict: floor(ratio, 1, 0.5), Why: "its machine is smaller than the primary's", ok: "its machine is no smaller than the primary's", Fix: "choose a node on a machine of the same size"})
 	}
 }
 

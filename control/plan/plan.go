@@ -68,6 +68,8 @@ type Check struct {
 	Overridable bool    `json:"overridable,omitempty"`
 	Why         string  `json:"why,omitempty"`
 	Fix         string  `json:"fix,omitempty"`
+	// ok is why when the check passes; "it is not known whether ok" when unknown.
+	ok string
 	// sampled marks a number that moves by itself from second to second.
 	sampled bool
 }
@@ -167,11 +169,7 @@ func Promote(f *Facts, node string, overrides ...string) Plan {
 		Budget: StallBudget, Addresses: map[string]string{}}
 	p.Report = Evaluate(f, node)
 	for _, c := range p.Report.Refusals(overrides...) {
-		title := c.Why
-		if c.Verdict == Unknown {
-			title = "Not known: " + c.Why
-		}
-		p.Refusals = append(p.Refusals, Refusal{Code: c.ID, Title: title,
+		p.Refusals = append(p.Refusals, Refusal{Code: c.ID, Title: c.Why,
 			Detail: fmt.Sprintf("%s of %s is %s, refused at %s", c.ID, c.Subject, c.Measured, c.RefuseAt), Fix: c.Fix})
 	}
 	primary := f.Primary()
@@ -187,7 +185,7 @@ func Promote(f *Facts, node string, overrides ...string) Plan {
 	}
 	p.Fixed = median(f.PastStalls)
 	candidate := f.Node(node)
-	p.CatchUp = catchUp(f, candidate)
+	p.CatchUp = catchUp(candidate)
 	switch f.Engine {
 	case engine.Redis:
 		if p.Fixed == 0 {
@@ -223,8 +221,10 @@ func median(d []time.Duration) time.Duration {
 // what one core applies of small writes with room to spare.
 const catchUpBytesPerSecond = 64 << 20
 
-func catchUp(f *Facts, n *health.Node) time.Duration {
-	if n == nil || !n.Up() || n.Seen.LagBytes <= 0 {
+// catchUp is how long writes would wait for the node. A clone catches up
+// before, while they go on.
+func catchUp(n *health.Node) time.Duration {
+	if n == nil || !n.Up() || n.Seen.LagBytes <= 0 || n.Role() == engine.RoleClone {
 		return 0
 	}
 	return time.Duration(float64(n.Seen.LagBytes) / catchUpBytesPerSecond * float64(time.Second))

@@ -18,20 +18,18 @@ func Evaluate(f *Facts, node string) Report {
 	r.Promotable = true
 	for _, want := range []Verdict{Refuse, Unknown} {
 		for _, c := range r.Checks {
-			if c.Verdict != want || !r.Promotable {
-				continue
-			}
-			r.Promotable = false
-			r.Reason = "no, because " + c.Why
-			if c.Verdict == Unknown {
-				r.Reason = "no, because it is not known whether it may: " + c.Why
+			if c.Verdict == want && r.Promotable {
+				r.Promotable, r.Reason = false, "no, because "+c.Why
 			}
 		}
 	}
 	if r.Promotable {
 		r.Reason = "yes: it holds what the primary holds and every check passed"
 		if n := e.warnings(); n > 0 {
-			r.Reason = fmt.Sprintf("yes, with %d warning(s)", n)
+			r.Reason = fmt.Sprintf("yes, with %d warnings", n)
+			if n == 1 {
+				r.Reason = "yes, with 1 warning"
+			}
 		}
 	}
 	r.Hash = hashOf(&r)
@@ -52,8 +50,17 @@ func (e *evaluation) add(c Check) {
 	if c.Subject == "" {
 		c.Subject = e.name
 	}
-	if c.Verdict == Pass {
+	if c.Measured == "" || c.Measured[0] != '-' && (c.Measured[0] < '0' || c.Measured[0] > '9') {
+		c.Unit = "" // words have none
+	}
+	switch {
+	case c.Verdict == Pass:
 		c.Fix = ""
+		if c.ok != "" {
+			c.Why = c.ok
+		}
+	case c.Verdict == Unknown && c.ok != "":
+		c.Why = "it is not known whether " + c.ok
 	}
 	e.out = append(e.out, c)
 }
@@ -121,11 +128,13 @@ func (e *evaluation) checks() {
 	}
 	e.control()
 	e.agent()
+	if e.f.Engine == engine.EventStore {
+		e.quorum() // first: who is missing explains why nobody leads
+	}
 	e.primaryKnown()
 	e.candidateUp()
 	e.role()
 	if e.f.Engine == engine.EventStore {
-		e.quorum()
 		e.opinion()
 	}
 	e.link()
@@ -148,13 +157,13 @@ func (e *evaluation) control() {
 		v, measured = Refuse, e.f.JournalWhy
 	}
 	e.add(Check{ID: "cp.quorum", Subject: "control plane", Measured: measured, RefuseAt: "not writable", Verdict: v,
-		Why: "the control plane cannot write its journal", Fix: "see the control plane's log"})
+		Why: "the control plane cannot write its journal", ok: "the journal takes writes", Fix: "see the control plane's log"})
 	v, measured = Pass, "none"
 	if e.f.Running != "" {
 		v, measured = Refuse, e.f.RunningWhat
 	}
 	e.add(Check{ID: "operation.running", Subject: e.f.Cluster, Measured: measured, RefuseAt: "any", Verdict: v,
-		Why: "another operation holds the cluster", Fix: "baton op watch " + e.f.Running})
+		Why: "another operation holds the cluster", ok: "nothing else runs on the cluster", Fix: "baton op watch " + e.f.Running})
 }
 
 // agent: the agents of candidate and primary report and have a link, and
@@ -166,9 +175,15 @@ func (e *evaluation) agent() {
 			age = n.ReportAge.Seconds()
 		}
 		c := Check{ID: "agent.fresh", Subject: n.Name, Measured: "never heard", Unit: "s", WarnAt: "2", RefuseAt: "5",
-			Verdict: limit(age, 2, 5), Why: "the agent beside " + n.Name + " does not report", sampled: true,
+			Verdict: limit(age, 2, 5), Why: "the agent beside " + n.Name + " does not report", ok: "the agent beside " + n.Name + " reports", sampled: true,
 			Fix: "start the agent on the host of " + n.Name + ": baton agent"}
-		if age >= 0 {
+		switch {
+		case age < 0:
+			c.Why, c.ok = "no agent beside "+n.Name+" was ever heard", ""
+		case age < 5:
+			c.Why = "the agent beside " + n.Name + " reports late"
+			fallthrough
+		default:
 			c.Measured = fmt.Sprintf("%.1f", age)
 		}
 		if n.Agent != "" && !e.f.Connected[n.Agent] {
@@ -182,7 +197,7 @@ func (e *evaluation) agent() {
 			}
 			e.add(Check{ID: "clock.skew", Subject: n.Name, Measured: fmt.Sprintf("%.0f", skew), Unit: "ms", WarnAt: "500", RefuseAt: "5000",
 				Verdict: limit(skew, 500, 5000), Overridable: true, sampled: true,
-				Why: "the clock of " + n.Name + "'s host is off", Fix: "run a time service on the host"})
+				Why: "the clock of " + n.Name + "'s host is off", ok: "the clock of " + n.Name + "'s host agrees with ours", Fix: "run a time service on the host"})
 		}
 	}
 }
@@ -198,8 +213,14 @@ func (e *evaluation) pair() []*health.Node {
 func (e *evaluation) primaryKnown() {
 	c := Check{ID: "primary.known", Subject: e.f.Cluster, RefuseAt: "not exactly one", Verdict: Pass}
 	switch p := e.f.Primaries(); {
+	case e.primary != nil && e.newerTerm() != nil:
+		n := e.newerTerm()
+		c.Measured, c.Verdict = fmt.Sprintf("%s in term %d", e.primary.Name, e.primary.Seen.Term), Unknown
+		c.Why, c.Fix = fmt.Sprintf("leadership is moving: %s is in term %d already", n.Name, n.Seen.Term), "wait a moment"
 	case e.primary != nil:
 		c.Measured = e.primary.Name
+	case len(p) == 0 && e.f.Engine == engine.EventStore:
+		c.Measured, c.Verdict, c.Why, c.Fix = "none", Refuse, "no node leads at the moment", "wait for the election, or start the missing nodes"
 	case len(p) == 0:
 		c.Measured, c.Verdict, c.Why = "none", Refuse, "no node is seen as primary: a planned promotion needs the old one's help"
 		c.Fix = "repair or start the primary, then promote"
@@ -211,6 +232,17 @@ func (e *evaluation) primaryKnown() {
 		c.Why = "one primary is seen"
 	}
 	e.add(c)
+}
+
+// newerTerm is a node that has heard of a later term than the leader's; nil
+// when there is none, and for engines without terms.
+func (e *evaluation) newerTerm() *health.Node {
+	for i := range e.f.Nodes {
+		if n := &e.f.Nodes[i]; n.Up() && n.Seen.Term > e.primary.Seen.Term {
+			return n
+		}
+	}
+	return nil
 }
 
 func (e *evaluation) candidateUp() {
@@ -229,7 +261,7 @@ func (e *evaluation) candidateUp() {
 	default:
 		ms := *e.n.Seen.Facts.QueryMs
 		c.Measured, c.Verdict = fmt.Sprintf("%.1f", ms), limit(ms, 100, 1000)
-		if c.Verdict == Warn || c.Verdict == Refuse {
+		if c.Verdict != Pass {
 			c.Why = e.name + " answers slowly"
 		}
 	}
@@ -345,13 +377,16 @@ func (e *evaluation) lag() {
 		}
 		e.add(c)
 	}
-	d := catchUp(e.f, e.n)
+	if e.n.Role() == engine.RoleClone {
+		return // it catches up before it votes, while writes go on
+	}
+	d := catchUp(e.n)
 	v := limit(d.Seconds(), 0.5, StallBudget.Seconds())
 	if bytes < 0 {
 		v = Unknown
 	}
 	e.add(Check{ID: "lag.catchup", Measured: fmt.Sprintf("%.3f", d.Seconds()), Unit: "s", WarnAt: "0.5", RefuseAt: fmt.Sprintf("%.0f", StallBudget.Seconds()),
-		Verdict: v, sampled: true, Why: "the time to catch up, during which writes wait", Fix: "wait until it has caught up"})
+		Verdict: v, sampled: true, Why: "writes would wait too long for it to catch up", ok: "it catches up within the budget", Fix: "wait until it has caught up"})
 }
 
 // history: positions may be compared only within one line of history.
@@ -372,13 +407,13 @@ func (e *evaluation) history() {
 
 // cooldown tells when roles changed lately; a planned promotion is not refused.
 func (e *evaluation) cooldown() {
-	c := Check{ID: "cooldown", Subject: e.f.Cluster, Unit: "min", WarnAt: "< 10", RefuseAt: "never", Verdict: Pass, Measured: "no recent change", sampled: true,
-		Why: "time since the last change of roles"}
+	c := Check{ID: "cooldown", Subject: e.f.Cluster, Unit: "min", WarnAt: "< 10", RefuseAt: "never", Verdict: Pass, Measured: "never", sampled: true,
+		Why: "roles changed less than 10 minutes ago", ok: "roles have been settled for a while"}
 	if !e.f.LastChange.IsZero() {
 		since := e.f.Now.Sub(e.f.LastChange)
 		c.Measured = fmt.Sprintf("%.0f", since.Minutes())
 		if since < 10*time.Minute {
-			c.Verdict, c.Why = Warn, "roles changed less than 10 minutes ago"
+			c.Verdict = Warn
 		}
 	}
 	e.add(c)
