@@ -17,7 +17,8 @@
 //	3 raft      messages, each: length u32 | protobuf of raftpb.Message
 //	4 status    opaque bytes; a newer one replaces one not sent yet
 //	5 request   number u64 | kind u8 | payload
-//	6 answer    number u64 | failed u8 | payload, or the text of the failure
+//	6 answer    number u64 | failed u8 | payload, or the text of the failure;
+//	            number 0 answers a status: both sides end a silent connection
 //
 // Queues are bounded. Raft messages are dropped oldest first, raft repeats what
 // matters; requests are refused when too many wait.

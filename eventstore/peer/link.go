@@ -209,6 +209,11 @@ func (l *link) failed(err error) {
 func (l *link) readAnswers(c *conn) error {
 	frames := frameReader{r: c, limit: maxFrameBytes}
 	for {
+		// A peer cut off answers nothing. Left to itself TCP would wait for it ever
+		// longer, and go on as long after it came back.
+		if err := c.SetReadDeadline(time.Now().Add(l.network.silence)); err != nil {
+			return err
+		}
 		frameType, payload, err := frames.next()
 		if err != nil {
 			return err

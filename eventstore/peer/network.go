@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -39,7 +40,10 @@ type Options struct {
 	ServerTLS *tls.Config // nil: plain TCP
 	ClientTLS *tls.Config
 	Handler   Handler
-	Logger    *slog.Logger
+	// Silence ends a connection on which nothing arrives for so long; 5 s when
+	// zero. Broadcast several times as often keeps it open.
+	Silence time.Duration
+	Logger  *slog.Logger
 }
 
 // Network holds all links of one node. Safe for concurrent use.
@@ -47,6 +51,7 @@ type Network struct {
 	listener net.Listener
 	client   *tls.Config
 	handler  Handler
+	silence  time.Duration
 	logger   *slog.Logger
 
 	ctx     context.Context
@@ -66,9 +71,12 @@ func New(opts Options) *Network {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.Silence == 0 {
+		opts.Silence = silence
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Network{
-		listener: opts.Listener, client: opts.ClientTLS, handler: opts.Handler, logger: opts.Logger,
+		listener: opts.Listener, client: opts.ClientTLS, handler: opts.Handler, silence: opts.Silence, logger: opts.Logger,
 		ctx: ctx, cancel: cancel, links: make(map[string]*link), inbound: make(map[*conn]membership.MemberID),
 	}
 	if opts.ServerTLS != nil {

@@ -74,7 +74,7 @@ func (n *Network) serve(c *conn) error {
 	slots := make(chan struct{}, maxRequestsPerConn)
 	frames := frameReader{r: c, limit: maxFrameBytes}
 	for {
-		if err := c.SetReadDeadline(time.Now().Add(silence)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(n.silence)); err != nil {
 			return err
 		}
 		frameType, payload, err := frames.next()
@@ -95,6 +95,7 @@ func (n *Network) serve(c *conn) error {
 			n.handler.Raft(messages)
 		case frameStatus:
 			n.handler.Status(from, append([]byte(nil), payload...))
+			_ = c.sendFrame(heard) // when the queue is full there are answers enough
 		case frameRequest:
 			if len(payload) < 9 {
 				return fmt.Errorf("%w: request of %d bytes", ErrMalformed, len(payload))
@@ -115,6 +116,10 @@ func (n *Network) serve(c *conn) error {
 		}
 	}
 }
+
+// heard answers a status: request 0, which nobody made, so that the dialer knows
+// that the way back is open.
+var heard = appendFrame(nil, frameAnswer, make([]byte, 9))
 
 func (n *Network) answer(c *conn, from membership.MemberID, number uint64, kind uint8, payload []byte) {
 	result, err := n.handler.Request(n.ctx, from, kind, payload)
