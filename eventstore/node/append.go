@@ -32,8 +32,8 @@ const (
 // Append runs one command. A follower or clone forwards it to the leader unless
 // requireLeader; a read-only replica never forwards. While leadership moves, and
 // as long as the command is known not to have been appended, it is kept and sent
-// again within the write timeout. Errors: *NotLeaderError, ErrNoLeader, ErrBusy
-// (nothing was appended), ErrTimeout (unknown), ErrStopped.
+// again within the write timeout. Errors: *NotLeaderError, ErrNoLeader, ErrBusy,
+// ErrStopped (nothing was appended), ErrTimeout (unknown).
 func (n *Node) Append(ctx context.Context, cmd *stream.Command, requireLeader bool) (stream.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.WriteTimeout)
 	defer cancel()
@@ -67,9 +67,19 @@ func (n *Node) Start(cmd *stream.Command) (*replica.Proposal, error) {
 }
 
 // Await is the second half: it waits for the outcome within the context. Errors:
-// ErrNotAppended (it may be given to Append), ErrTimeout (unknown), ErrStopped.
+// ErrNotAppended (it may be given to Append), ErrTimeout (unknown).
 func (n *Node) Await(ctx context.Context, p *replica.Proposal) (stream.Outcome, error) {
-	return n.replica.Load().Await(ctx, p)
+	outcome, err := n.replica.Load().Await(ctx, p)
+	return outcome, unknownIfStopped(err)
+}
+
+// unknownIfStopped says of a command handed to a replica that stopped what is
+// known: nothing. Others may have it.
+func unknownIfStopped(err error) error {
+	if errors.Is(err, ErrStopped) {
+		return ErrTimeout
+	}
+	return err
 }
 
 // appendOnce tries here or at the leader. ErrNotAppended says: try again.
@@ -82,7 +92,8 @@ func (n *Node) appendOnce(ctx context.Context, r *replica.Replica, cmd *stream.C
 		if !status.IsLeader() {
 			return stream.Outcome{}, replica.ErrNotAppended
 		}
-		return r.Propose(ctx, cmd)
+		outcome, err := r.Propose(ctx, cmd)
+		return outcome, unknownIfStopped(err)
 	}
 	return n.forward(ctx, membership.MemberID(status.Lead), cmd)
 }

@@ -2,10 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"baton/eventstore/stream"
 )
 
 // Goal (P3): a node that lost its term and vote does not start beside its log.
@@ -41,4 +45,35 @@ func TestIncompleteRequestsAreRefused(t *testing.T) {
 		}
 	}
 	c.write(0, "s", 1)
+}
+
+// Goal: a command that is in the log when its node stops may be committed by the
+// others: it is answered as unknown, not as refused.
+func TestCommandInFlightAtAStopIsUnknown(t *testing.T) {
+	c := newCluster(t, 3, 3, func(_ int, cfg *Config) { cfg.WriteTimeout = 20 * time.Second })
+	c.startAll()
+	leader := c.waitLeader()
+	c.roles(3, 0)
+	n := c.nodes[leader]
+	for i := range c.nodes {
+		if i != leader {
+			c.kill(i)
+		}
+	}
+	end := n.storage.Log.End()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := n.Append(context.Background(), appendCommand(t, "s", stream.Any, event(1)), false)
+		answered <- err
+	}()
+	eventually(t, "the command is in the log", func() error {
+		if n.storage.Log.End() == end {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	c.kill(leader)
+	if err := <-answered; !errors.Is(err, ErrTimeout) {
+		t.Errorf("it was answered with %v", err)
+	}
 }
