@@ -20,7 +20,7 @@ TALLY := bin/tally
 RINGS := format vet staticcheck web-test unit race sim system browser
 
 # Packages of the unit and race rings: everything but whole clusters (sim) and real processes (test/system, test/chaos).
-UNIT_PKGS = $$($(GO) list ./... | grep -v -E '^baton/(sim|test/system|tmpdeps|gen/)')
+UNIT_PKGS = $$($(GO) list ./... | grep -v -E '^baton/(sim|test/system|test/browser|tmpdeps|gen/)')
 
 .PHONY: help
 help: ## Lists the targets
@@ -106,7 +106,7 @@ system: bin/baton $(TALLY) ## Real processes: official clients, failover, promot
 
 .PHONY: browser
 browser: bin/baton $(TALLY) ## The dashboard in Chromium
-	@$(TALLY) skip browser "no browser test"
+	@$(TALLY) go browser -- $(GO) test -count=1 -timeout 12m -json ./test/browser/...
 
 .PHONY: bench
 bench: bin/baton ## Measures this server and NATS JetStream side by side: make bench BENCH=append,read

@@ -149,11 +149,11 @@ func TestWrongRequests(t *testing.T) {
 		"unknown field":      {"POST", "/cluster/promote", map[string]any{"node": "n1", "force": true}, []int{400}, "force"},
 		"unknown node":       {"POST", "/cluster/promote", map[string]any{"node": "n99"}, []int{404}, "n99"},
 		"leader already":     {"POST", "/cluster/promote", map[string]any{"node": leader.Name}, []int{409}, "already"},
-		"unknown role":       {"POST", "/cluster/promote", map[string]any{"node": "n1", "as": "king"}, []int{400}, "king"},
+		"unknown role":       {"POST", "/cluster/promote", map[string]any{"node": "n1", "as": "king"}, []int{400}, "leader"},
 		"even size":          {"POST", "/cluster/size", map[string]any{"size": 4}, []int{400, 409, 422}, "4"},
 		"size zero":          {"POST", "/cluster/size", map[string]any{"size": 0}, []int{400, 409, 422}, "0"},
 		"unknown member":     {"DELETE", "/cluster/members/n99", nil, []int{404}, "n99"},
-		"priority no number": {"POST", "/admin/node/priority/high", nil, []int{400}, "high"},
+		"priority no number": {"POST", "/admin/node/priority/high", nil, []int{400}, "whole number"},
 		"unknown path":       {"GET", "/no/such/path", nil, []int{404}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
