@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -234,11 +235,8 @@ func TestPromotion(t *testing.T) {
 	if c := get[ClusterDetail](s, "GET", "/clusters/c", nil, viewer); c.RunningOperation == nil || *c.RunningOperation != accepted.OperationID || c.Activity[0].Outcome != "running" {
 		t.Errorf("the page does not show what runs: %+v", c.Activity[0])
 	}
-	go func() { // the events come while the operation goes on
-		time.Sleep(20 * time.Millisecond)
-		close(hold)
-	}()
 	states := map[string]bool{}
+	release := sync.OnceFunc(func() { close(hold) })
 	all := s.events("/events?cluster=c&operation="+accepted.OperationID, viewer, func(e event) bool {
 		if e.name == "operation" {
 			var o Operation
@@ -246,6 +244,7 @@ func TestPromotion(t *testing.T) {
 				t.Errorf("event %+v: %v", e, err)
 			}
 			states[o.State] = true
+			release() // the stream is open: let the operation go on
 		}
 		return e.name == "audit"
 	})

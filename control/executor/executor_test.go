@@ -230,17 +230,15 @@ func TestPromotion(t *testing.T) {
 // audits waits for n records and returns them, newest first.
 func audits(t *testing.T, p *plane, n int) []audit.Record {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		records, _ := p.inv.Audit("c", 0, 1000)
-		if len(records) >= n || time.Now().After(deadline) {
-			if len(records) != n {
-				t.Fatalf("%d audit records, want %d", len(records), n)
-			}
-			return records
-		}
-		time.Sleep(time.Millisecond)
+	var records []audit.Record
+	eventually(t, "audit records", func() bool {
+		records, _ = p.inv.Audit("c", 0, 1000)
+		return len(records) >= n
+	})
+	if len(records) != n {
+		t.Fatalf("%d audit records, want %d", len(records), n)
 	}
+	return records
 }
 
 // TestRefusals: each wrong request is refused by its own error, and no order
@@ -440,18 +438,25 @@ func TestSuperseded(t *testing.T) {
 // wgWait waits until nothing is driven.
 func (e *Executor) wgWait(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	eventually(t, "nothing is driven any more", func() bool {
 		e.mu.Lock()
-		n := len(e.driving)
-		e.mu.Unlock()
-		if n == 0 {
-			return
+		defer e.mu.Unlock()
+		return len(e.driving) == 0
+	})
+}
+
+// eventually polls a condition.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(20*time.Second)
+	defer tick.Stop()
+	defer limit.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			t.Fatalf("never: %s", what)
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("still driving")
-		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -191,6 +191,8 @@ func refused(code, format string, args ...any) agent.Result {
 func (w *world) until(ms string, cond func() bool) bool {
 	d, _ := strconv.Atoi(ms)
 	deadline := time.Now().Add(time.Duration(d) * time.Millisecond / 10)
+	tick := time.NewTicker(200 * time.Microsecond)
+	defer tick.Stop()
 	for {
 		w.mu.Lock()
 		ok := cond()
@@ -198,7 +200,7 @@ func (w *world) until(ms string, cond func() bool) bool {
 		if ok || time.Now().After(deadline) {
 			return ok
 		}
-		time.Sleep(200 * time.Microsecond)
+		<-tick.C
 	}
 }
 
