@@ -185,6 +185,10 @@ func (c *Core) Receive(m *raftpb.Message) {
 	if raft.IsLocalMsg(m.GetType()) || raft.IsLocalMsgTarget(m.GetFrom()) || m.GetFrom() == 0 || m.GetTo() != c.id {
 		return
 	}
+	if !wellFormed(m) {
+		c.logger.Warn("a malformed message of a peer is ignored", "type", m.GetType(), "from", m.GetFrom())
+		return
+	}
 	switch m.GetType() {
 	case raftpb.MsgProp, raftpb.MsgReadIndex, raftpb.MsgTransferLeader, raftpb.MsgSnap:
 		return // never sent by us: these go through the node's own requests
@@ -201,6 +205,22 @@ func (c *Core) Receive(m *raftpb.Message) {
 	if err := c.rn.Step(m); err != nil {
 		c.logger.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "err", err)
 	}
+}
+
+// wellFormed reports whether a peer may send the message. Raft trusts its peers:
+// it takes a message without a term for its own, and entries with a gap end it.
+func wellFormed(m *raftpb.Message) bool {
+	if m.GetTerm() == 0 {
+		return false
+	}
+	index, term := m.GetIndex(), m.GetLogTerm()
+	for _, entry := range m.GetEntries() {
+		if index++; entry.GetIndex() != index || entry.GetTerm() < term || entry.GetTerm() == 0 || entry.GetTerm() > m.GetTerm() {
+			return false
+		}
+		term = entry.GetTerm()
+	}
+	return true
 }
 
 // Unreachable says that messages to the peer are being lost.
