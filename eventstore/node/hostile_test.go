@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"baton/eventstore/membership"
 	"baton/eventstore/stream"
 )
 
@@ -75,5 +76,20 @@ func TestCommandInFlightAtAStopIsUnknown(t *testing.T) {
 	c.kill(leader)
 	if err := <-answered; !errors.Is(err, ErrTimeout) {
 		t.Errorf("it was answered with %v", err)
+	}
+}
+
+// Goal: a node set up with another's address does not drive that one out.
+func TestAddressOfALivingMemberIsNotGivenAway(t *testing.T) {
+	c := newCluster(t, 1, 2, nil)
+	c.startAll()
+	c.roles(1, 1)
+	leader := c.nodes[c.waitLeader()]
+	for i, n := range c.nodes {
+		stranger := membership.Member{ID: membership.MemberID(100 + i), Name: "stranger", PeerAddr: n.peerAddr}
+		reply := leader.join(context.Background(), stranger)
+		if member, ok := leader.machine.Roster().Find(n.identity.ID); reply.Admitted || !ok || member.PeerAddr != n.peerAddr {
+			t.Errorf("node %d: reply %+v, member %+v", i, reply, member)
+		}
 	}
 }

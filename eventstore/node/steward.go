@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -343,6 +344,9 @@ func (n *Node) admit(ctx context.Context, r *replica.Replica, status *replica.St
 	for _, other := range roster.Members {
 		if other.ID == member.ID || other.PeerAddr != member.PeerAddr {
 			continue
+		}
+		if seen, ok := n.peers.get(other.ID); other.ID == n.identity.ID || ok && seen.alive() {
+			return fmt.Errorf("its peer address %s is that of %s, which is alive: give every node an address of its own", member.PeerAddr, other.Label())
 		}
 		other.PeerAddr = "" // its directory was wiped or replaced: it never comes back
 		other.Name += " (replaced)"
