@@ -12,6 +12,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -216,6 +217,13 @@ func TestSecureNodeTellsCallersApart(t *testing.T) {
 	if _, err := operations.NewOperationsClient(s.conn).Shutdown(ctx, &client.Empty{}); status.Code(err) != codes.PermissionDenied {
 		t.Error(err)
 	}
+	eventually(t, "the users are listed", func() error {
+		list, err := s.read(as(admin), ask(func(o *streams.ReadReq_Options) { o.StreamOption = fromStart("$users") }))
+		if err == nil && data(list) != "admin ops " {
+			err = fmt.Errorf("read %v", list)
+		}
+		return err
+	})
 	// HTTP: 1.1 and 2, from clients that offer both as curl does.
 	for _, two := range []bool{false, true} {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: two}

@@ -159,7 +159,10 @@ func (s *Server) options(o Options) []grpc.ServerOption {
 }
 
 // Serve answers on connections that speak HTTP/2 until Stop. It returns nil after Stop.
-func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+func (s *Server) Serve(l net.Listener) error {
+	go s.recordUsers()
+	return s.grpc.Serve(l)
+}
 
 // ServeHTTP answers a gRPC call that came to Go's own HTTP/2 server: slower than Serve, for connections that may also carry other requests.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.ServeHTTP(w, r) }
