@@ -213,6 +213,9 @@ func wellFormed(m *raftpb.Message) bool {
 	if m.GetTerm() == 0 {
 		return false
 	}
+	if n := len(m.GetContext()); n != 0 && n != 8 && m.GetType() == raftpb.MsgHeartbeatResp {
+		return false // raft counts reads in it
+	}
 	index, term := m.GetIndex(), m.GetLogTerm()
 	for _, entry := range m.GetEntries() {
 		if index++; entry.GetIndex() != index || entry.GetTerm() < term || entry.GetTerm() == 0 || entry.GetTerm() > m.GetTerm() {

@@ -40,6 +40,8 @@ func TestMalformedMessagesAreIgnored(t *testing.T) {
 			t.Fatalf("%s: the log ends with %d, not %d", name, end, last)
 		}
 	}
+	beat := &raftpb.Message{Type: raftpb.MsgHeartbeatResp.Enum(), To: &from, From: &to, Term: &term, Context: []byte{1}}
+	leader.core.Receive(beat)
 	leader.core.Propose(&Proposal{Command: command(t, "s", 1)})
 	n.tick(20)
 	if s := follower.core.Status(); len(leader.done) != 1 || s.Lead != 1 || s.Term != term {
