@@ -72,12 +72,16 @@ type Options struct {
 	Patience time.Duration
 	// Backoff is the first wait between two tries; DefaultBackoff when 0.
 	Backoff time.Duration
+	// Sweep is how often operations are looked for that nobody drives;
+	// DefaultSweep when 0.
+	Sweep time.Duration
 }
 
 // Defaults of Options.
 const (
 	DefaultPatience = 2 * time.Minute
 	DefaultBackoff  = 20 * time.Millisecond
+	DefaultSweep    = 5 * time.Second
 )
 
 // Executor runs operations.
@@ -87,6 +91,7 @@ type Executor struct {
 	ctx     context.Context
 	wg      sync.WaitGroup
 	driving map[string]bool // operations with a goroutine
+	left    map[string]bool // operations another control plane is in charge of
 }
 
 // New returns an executor; Start makes it resume what is unfinished.
@@ -97,7 +102,10 @@ func New(o Options) *Executor {
 	if o.Backoff == 0 {
 		o.Backoff = DefaultBackoff
 	}
-	return &Executor{Options: o, driving: map[string]bool{}}
+	if o.Sweep == 0 {
+		o.Sweep = DefaultSweep
+	}
+	return &Executor{Options: o, driving: map[string]bool{}, left: map[string]bool{}}
 }
 
 // Start resumes every unfinished operation and closes the audit of finished
@@ -115,7 +123,46 @@ func (e *Executor) Start(ctx context.Context) {
 	go func() {
 		defer e.wg.Done()
 		e.closeAudits(ctx, ended)
+		e.sweep(ctx)
 	}()
+}
+
+// sweep picks up what fell between two chairs: a request whose append was
+// durable although the journal's answer was lost, an audit record the journal
+// did not take. What is seen twice in a row is not just on its way.
+func (e *Executor) sweep(ctx context.Context) {
+	tick := time.NewTicker(e.Sweep)
+	defer tick.Stop()
+	seen := map[string]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		again := map[string]bool{}
+		for _, o := range e.Inventory.Unfinished() {
+			if again[o.Operation] = true; seen[o.Operation] && !e.busy(o.Operation) {
+				e.Log.Warn("operation that nobody drives is picked up", "operation", o.Operation)
+				e.drive(o, true)
+			}
+		}
+		var open []operation.Operation
+		for _, o := range e.Inventory.Unaudited() {
+			if again[o.Operation] = true; seen[o.Operation] && !e.busy(o.Operation) {
+				open = append(open, o)
+			}
+		}
+		e.closeAudits(ctx, open)
+		seen = again
+	}
+}
+
+// busy tells whether an operation is driven, or by somebody else.
+func (e *Executor) busy(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.driving[id] || e.left[id]
 }
 
 // Wait returns when no operation is being driven any more: after ctx of Start
@@ -212,14 +259,21 @@ func (e *Executor) facts(cluster, node string) (plan.Facts, error) {
 	return f, unknown
 }
 
+// requestTime bounds how long a request may take to be recorded.
+const requestTime = 10 * time.Second
+
 // conflicts bounds how often a request is decided again because the cluster's
 // stream moved between the decision and the append.
 const conflicts = 4
 
 // Promote checks the request against the present facts, takes the cluster's
 // lock and begins. It returns the operation's id as soon as the request is
-// durable. Errors are the refusals above, or of the journal.
+// durable; a client that goes away meanwhile changes nothing. Errors are the
+// refusals above, or of the journal, whose outcome may then be unknown: if the
+// request was recorded after all it is taken back within moments.
 func (e *Executor) Promote(ctx context.Context, r Request) (string, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
+	defer cancel()
 	for range conflicts {
 		c, ok := e.Inventory.Cluster(r.Cluster)
 		if !ok {
@@ -368,11 +422,15 @@ func (e *Executor) drive(o operation.Operation, resumed bool) {
 	e.wg.Add(1)
 	go func() {
 		defer e.wg.Done()
-		if err := r.run(e.ctx, resumed); err != nil {
+		err := r.run(e.ctx, resumed)
+		if err != nil {
 			r.log.Warn("operation is left", "err", err)
 		}
 		e.mu.Lock()
 		delete(e.driving, o.Operation)
+		if errors.Is(err, errSuperseded) {
+			e.left[o.Operation] = true
+		}
 		e.mu.Unlock()
 	}()
 }

@@ -85,7 +85,7 @@ func startWith(t *testing.T, w *world, j *journal.Memory, prepare func(*plane)) 
 		}
 	}
 	p.exec = New(Options{Journal: j, Inventory: p.inv, Agents: w, Facts: p, Audit: audit.NewLog(j), Term: nextTerm(), Log: testLog(),
-		Now: time.Now, Patience: 5 * time.Second, Backoff: time.Millisecond})
+		Now: time.Now, Patience: 5 * time.Second, Backoff: time.Millisecond, Sweep: 50 * time.Millisecond})
 	prepare(p)
 	p.exec.Start(p.ctx)
 	t.Cleanup(p.stop)
@@ -535,5 +535,72 @@ func TestPlansMatchProcedures(t *testing.T) {
 	}
 	if _, err := json.Marshal(plan.Plan{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLostAnswer: the journal takes the request and its answer is lost. Nobody
+// may go on with it on a guess: it is picked up and taken back.
+func TestLostAnswer(t *testing.T) {
+	w := newWorld(t, "a", "b", "s")
+	j := journal.NewMemory(time.Now)
+	p := start(t, w, j)
+	lost := errors.New("timeout")
+	j.After = func(_ string, e []journal.Event) error {
+		if e[0].Type == "operation-requested" {
+			return lost
+		}
+		return nil
+	}
+	if _, err := p.exec.Promote(p.ctx, p.request("b")); !errors.Is(err, lost) {
+		t.Fatalf("promotion: %v", err)
+	}
+	var c inventory.Cluster
+	eventually(t, "the request is there", func() bool {
+		c, _ = p.inv.Cluster("c")
+		return len(c.Operations) == 1
+	})
+	if o := p.end(t, c.Operations[0]); o.State != operation.StateRolledBack {
+		t.Errorf("ended %s: %s", o.State, o.Outcome)
+	}
+	w.mustHold(t)
+	audits(t, p, 1)
+}
+
+// TestLostAudit: an audit record the journal did not take is written later,
+// once.
+func TestLostAudit(t *testing.T) {
+	w := newWorld(t, "a", "b", "s")
+	j := journal.NewMemory(time.Now)
+	p := start(t, w, j)
+	failures := 1
+	j.Before = func(stream string, _ []journal.Event) error {
+		if stream == audit.Stream("c") && failures > 0 {
+			failures--
+			return errors.New("disk is busy")
+		}
+		return nil
+	}
+	if o := p.promote(t, "b"); o.State != operation.StateDone {
+		t.Fatalf("ended %s", o.State)
+	}
+	if r := audits(t, p, 1); r[0].Outcome != audit.Done || failures != 0 {
+		t.Errorf("%+v", r[0])
+	}
+}
+
+// TestClientGone: the person's connection ends right after the request; the
+// operation goes on.
+func TestClientGone(t *testing.T) {
+	w := newWorld(t, "a", "b", "s")
+	p := start(t, w, journal.NewMemory(time.Now))
+	gone, cancel := context.WithCancel(context.Background())
+	r := p.request("b")
+	cancel()
+	id, err := p.exec.Promote(gone, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := p.end(t, id); o.State != operation.StateDone {
+		t.Errorf("ended %s: %s", o.State, o.Outcome)
 	}
 }
