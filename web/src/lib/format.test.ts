@@ -88,4 +88,6 @@ it('dates sort by eye', () => {
 it('sentences begin with a capital', () => {
   expect(sentenceCase('it is down')).toBe('It is down');
   expect(sentenceCase('')).toBe('');
+  expect(sentenceCase('read-only replica')).toBe('Read-only replica');
+  expect(sentenceCase('demo-2 leads')).toBe('demo-2 leads');
 });

@@ -113,9 +113,9 @@ export function dateTime(at: string | null | undefined): string {
   return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
 }
 
-/** First letter in upper case, the rest untouched. */
+/** First letter in upper case, the rest untouched; a name such as demo-2 at the front stays as it is. */
 export function sentenceCase(s: string): string {
-  return s === '' ? s : s[0]!.toUpperCase() + s.slice(1);
+  return s === '' || /^\S*\d/.test(s) ? s : s[0]!.toUpperCase() + s.slice(1);
 }
 
 /** "1 node", "2 nodes". */

@@ -45,7 +45,7 @@ function Strip({ clusters }: { clusters: ClusterSummary[] }) {
       {t.down > 0 && <StatusBadge tone="bad">{t.down} down</StatusBadge>}
       {t.risk > 0 && <StatusBadge tone="warn">{t.risk} at risk</StatusBadge>}
       {t.unknown > 0 && <StatusBadge tone="unknown">{t.unknown} unknown</StatusBadge>}
-      {t.healthy > 0 && <StatusBadge tone="ok">{t.healthy === clusters.length ? `all ${clusters.length === 1 ? '' : `${clusters.length} `}healthy` : `${t.healthy} healthy`}</StatusBadge>}
+      {t.healthy > 0 && <StatusBadge tone="ok">{t.healthy === clusters.length ? 'All healthy' : `${t.healthy} healthy`}</StatusBadge>}
     </p>
   );
 }

@@ -29,6 +29,7 @@ export function OverviewTab() {
           <Topology cluster={c} onNode={(node) => void navigate({ to: '.', search: (old) => ({ ...old, node }), resetScroll: false })} />
         )}
       </section>
+      <div className={classes.aside}>
       <section className={`card ${classes.connect}`} aria-labelledby="connect">
         <h2 id="connect" className="section-title">
           Connect
@@ -66,6 +67,7 @@ export function OverviewTab() {
           </ul>
         )}
       </section>
+      </div>
     </div>
   );
 }

@@ -8,7 +8,7 @@ import { RoleBadge, ToneIcon } from '../../components/Badges';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading } from '../../components/Faces';
 import { useNow } from '../../lib/clock';
-import { ageMs, dateTime, group, milliseconds, sentenceCase, toNumber } from '../../lib/format';
+import { ageMs, count, dateTime, group, milliseconds, sentenceCase, toNumber } from '../../lib/format';
 import { mayPromote, useSession } from '../session/session';
 import classes from './OperationPanel.module.css';
 import { roleChanges, side, stateTone, stateWord } from './operation';
@@ -105,8 +105,11 @@ function Loss({ op }: { op: Operation }) {
 }
 
 function Roles({ op }: { op: Operation }) {
-  const changes = roleChanges(op);
-  if (changes.length === 0) return null;
+  const all = roleChanges(op);
+  if (all.length === 0) return null;
+  const changes = all.filter((r) => r.changed);
+  const kept = all.length - changes.length;
+  if (changes.length === 0) return <p className="quiet">All nodes kept their roles.</p>;
   return (
     <table className={classes.roles}>
       <caption className="visually-hidden">Roles before and after</caption>
@@ -120,17 +123,24 @@ function Roles({ op }: { op: Operation }) {
       </thead>
       <tbody>
         {changes.map((r) => (
-          <tr key={r.node} data-changed={r.changed || undefined}>
+          <tr key={r.node}>
             <th scope="row">{r.node}</th>
             <td>
               <RoleBadge role={r.before} />
             </td>
-            <td className="faint">{r.changed ? <IconArrowRight size={15} aria-label="became" /> : <span aria-label="stayed">=</span>}</td>
+            <td className="faint">
+              <IconArrowRight size={15} aria-label="became" />
+            </td>
             <td>
               <RoleBadge role={r.after} />
             </td>
           </tr>
         ))}
+        {kept > 0 && (
+          <tr className={classes.kept}>
+            <td colSpan={4}>{count(kept, 'other node')} kept {kept === 1 ? 'its role' : 'their roles'}.</td>
+          </tr>
+        )}
       </tbody>
     </table>
   );

@@ -1,4 +1,4 @@
-import { IconArrowBackUp, IconCheck, IconCircleDashed, IconFlag3Filled, IconLoader2, IconMinus, IconX } from '@tabler/icons-react';
+import { IconArrowBackUp, IconArrowNarrowRight, IconCheck, IconCircleDashed, IconFlag3Filled, IconLoader2, IconMinus, IconX } from '@tabler/icons-react';
 import { Fragment } from 'react';
 import type { OperationStep, StepState } from '../../api/types';
 import { useNow } from '../../lib/clock';
@@ -57,8 +57,11 @@ export function Steps({ steps, past }: { steps: readonly OperationStep[]; past: 
                 {s.title}
                 {s.node && <span className={classes.node}>{s.node}</span>}
               </span>
-              {s.command && <code className={classes.command}>{s.command}</code>}
-              {s.detail && <span className={classes.detail}>{s.detail}</span>}
+              <span className={classes.detail}>
+                {s.command && <code className={classes.command}>{s.command}</code>}
+                {s.command && s.detail && <IconArrowNarrowRight size={14} aria-label="gave" className={classes.gave} />}
+                {s.detail}
+              </span>
             </div>
             <span className={`num ${classes.time}`}>
               <span className="visually-hidden">{words[s.state]}, </span>

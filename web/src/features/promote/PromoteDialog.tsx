@@ -192,12 +192,6 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
             </Section>
           </>
         )}
-        {trouble && trouble.code !== 'typed-name-mismatch' && <Refusal trouble={trouble} onShow={onStarted} />}
-        {rehearsal && (
-          <Note tone={rehearsal.refused ? 'bad' : 'ok'} title={rehearsal.refused ? 'Dry run: it would be refused' : 'Dry run passed. Nothing was changed.'}>
-            <p>{rehearsal.refused ? 'The report says why.' : `${count(rehearsal.steps.length, 'step')} would run. Each step is checked again when it counts, and rolled back if it fails.`}</p>
-          </Note>
-        )}
         {!p.refused && (
           <div className={classes.buttons}>
             <Button type="submit" size="md" disabled={blocked !== null} loading={promotion.isPending && !promotion.variables?.dryRun} data-testid="promote">
@@ -210,6 +204,12 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
               {blocked ?? ' '}
             </p>
           </div>
+        )}
+        {trouble && trouble.code !== 'typed-name-mismatch' && <Refusal trouble={trouble} onShow={onStarted} />}
+        {rehearsal && (
+          <Note tone={rehearsal.refused ? 'bad' : 'ok'} title={rehearsal.refused ? 'Dry run: it would be refused' : 'Dry run passed. Nothing was changed.'}>
+            <p>{rehearsal.refused ? 'The report says why.' : `${count(rehearsal.steps.length, 'step')} would run. Each step is checked again when it counts, and rolled back if it fails.`}</p>
+          </Note>
         )}
         <div className={classes.cli}>
           <span className="faint">{p.refused ? 'The report on the command line' : 'The same from the command line'}</span>

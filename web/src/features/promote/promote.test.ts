@@ -54,6 +54,9 @@ describe('the command line', () => {
   it('names the operation when it is taken back', () => {
     expect(cliLine(plan({ node: 'demo-1' }), 'demo', '', 'op-7')).toBe('baton undo op-7 --confirm demo-1');
   });
+  it('keeps the reason of a switch back', () => {
+    expect(cliLine(plan({ node: 'demo-1' }), 'demo', 'done', 'op-7')).toBe('baton undo op-7 --confirm demo-1 --reason done');
+  });
   it('cannot be broken out of', () => {
     expect(shellQuote("it's; rm -rf $(x)")).toBe(`'it'\\''s; rm -rf $(x)'`);
     expect(shellQuote('')).toBe("''");

@@ -30,7 +30,9 @@ export function whyNotYet(c: Confirmation): string | null {
 
 /** The command that does what the dialog's button does. */
 export function cliLine(plan: Plan, cluster: string, reason: string, undoOf: string | null): string {
-  if (undoOf !== null) return `baton undo ${shellQuote(undoOf)} --confirm ${shellQuote(plan.node)}`;
-  const base = plan.cli || `baton promote ${shellQuote(cluster)} ${shellQuote(plan.node)} --confirm ${shellQuote(plan.node)}`;
+  const base =
+    undoOf !== null
+      ? `baton undo ${shellQuote(undoOf)} --confirm ${shellQuote(plan.node)}`
+      : plan.cli || `baton promote ${shellQuote(cluster)} ${shellQuote(plan.node)} --confirm ${shellQuote(plan.node)}`;
   return reason.trim() === '' ? base : `${base} --reason ${shellQuote(reason.trim())}`;
 }
