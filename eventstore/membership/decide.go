@@ -14,7 +14,8 @@ import (
 //  2. More voters than ClusterSize: the surplus becomes clones, dead ones first,
 //     then the lowest priority; never the leader.
 //  3. A voter silent for ReplaceAfter is replaced by the best clone in one joint
-//     change, so that the number of voters stays.
+//     change, so that the number of voters stays. So is one that was restarted
+//     as a read-only replica; without a clone it merely stops voting.
 //  4. Fewer voters than ClusterSize: the best clones become voters. An odd number
 //     of voters is not made even while ClusterSize allows a better step later,
 //     because four voters tolerate no more failures than three; a single voter
@@ -40,6 +41,9 @@ func Decide(f Facts) Decision {
 		return f.shrink(voters)
 	}
 	if decision := f.replaceDead(voters); decision.decided() {
+		return decision
+	}
+	if decision := f.retireReadOnly(voters); decision.decided() {
 		return decision
 	}
 	decision := f.grow(voters)
@@ -123,6 +127,35 @@ func (f *Facts) replaceDead(voters []MemberFacts) Decision {
 		Kind: ActionVoters, Promote: []MemberID{best.ID}, Demote: []MemberID{dead.ID}, NeedMatch: f.Commit,
 		Reason: fmt.Sprintf("%s has been silent for %s: clone %s takes its place", dead.Label(), rounded(dead.SilentFor), best.Label()),
 	}}}
+}
+
+// retireReadOnly takes the vote of a voter that is a read-only replica now; a
+// leader hands over first.
+func (f *Facts) retireReadOnly(voters []MemberFacts) Decision {
+	for _, m := range voters {
+		if !m.ReadOnlyReplica {
+			continue
+		}
+		if m.ID == f.Self {
+			successor, refusal := f.Successor()
+			if refusal != nil {
+				return Decision{Waiting: fmt.Sprintf("%s is a read-only replica and leads: %s", m.Label(), refusal.Detail)}
+			}
+			return Decision{Actions: []Action{{Kind: ActionTransfer, To: successor,
+				Reason: m.Label() + " is a read-only replica, which never leads"}}}
+		}
+		action := Action{Kind: ActionVoters, Demote: []MemberID{m.ID}, NeedMatch: f.Commit,
+			Reason: m.Label() + " is a read-only replica, which never votes"}
+		if fit, _ := f.fitClones(); len(fit) > 0 {
+			action.Promote = []MemberID{fit[0].ID}
+			action.Reason += fmt.Sprintf(": clone %s takes its place", fit[0].Label())
+		}
+		if !f.staysLive(action.Promote, action.Demote) {
+			return Decision{Waiting: m.Label() + " is a read-only replica and votes: too few of the other voters are alive"}
+		}
+		return Decision{Actions: []Action{action}}
+	}
+	return Decision{}
 }
 
 func (f *Facts) grow(voters []MemberFacts) Decision {

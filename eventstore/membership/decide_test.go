@@ -28,6 +28,7 @@ func lag(bytes uint64) func(*MemberFacts) {
 	return func(m *MemberFacts) { m.LagBytes, m.CaughtUpFor = bytes, 0 }
 }
 func caughtUp(d time.Duration) func(*MemberFacts) { return func(m *MemberFacts) { m.CaughtUpFor = d } }
+func readOnly(m *MemberFacts)                     { m.ReadOnlyReplica = true }
 func unhealthy(m *MemberFacts)                    { m.Healthy = false }
 
 func factsOf(size int, members ...MemberFacts) Facts {
@@ -93,6 +94,13 @@ func TestDecide(t *testing.T) {
 		{"a dead voter without a clone stays", factsOf(3, fact(1, 'l'), fact(2, 'v'), fact(3, 'v', dead(time.Hour))), "wait: no clone can replace it"},
 		{"a dead voter goes before the cluster grows", factsOf(5, fact(1, 'l'), fact(2, 'v'), fact(3, 'v', dead(time.Hour)), fact(4, 'c'), fact(5, 'c')), "promote [4] demote [3]"},
 		{"a dead voter is not replaced by a read-only replica", factsOf(3, fact(1, 'l'), fact(2, 'v'), fact(3, 'v', dead(time.Hour)), fact(4, 'r')), "wait: there is no clone"},
+
+		{"a voter restarted as a read-only replica stops voting", factsOf(3, fact(1, 'l'), fact(2, 'v'), fact(3, 'v', readOnly)), "promote [] demote [3]"},
+		{"and a clone takes its place", factsOf(3, fact(1, 'l'), fact(2, 'v'), fact(3, 'v', readOnly), fact(4, 'c')), "promote [4] demote [3]"},
+		{"not if the quorum would be lost", factsOf(3, fact(1, 'l'), fact(2, 'v', dead(time.Second)), fact(3, 'v', readOnly)), "wait: too few of the other voters"},
+		{"a leader restarted so hands over", factsOf(3, fact(1, 'l', readOnly), fact(2, 'v'), fact(3, 'v')), "transfer to 2"},
+		{"to one that may lead", factsOf(3, fact(1, 'l', readOnly), fact(2, 'v', readOnly), fact(3, 'v')), "transfer to 3"},
+		{"a read-only replica is not preferred", factsOf(3, fact(1, 'l'), fact(2, 'v', dead(time.Second)), fact(3, 'v', readOnly, priority(9))), "wait: is a read-only replica and votes"},
 
 		{"without a quorum nothing happens", factsOf(3, fact(1, 'l'), fact(2, 'v', dead(time.Hour)), fact(3, 'v', dead(time.Hour)), fact(4, 'c'), fact(5, 'c')), "wait: no quorum: nothing is promoted until n2, n3 returns"},
 		{"clones do not make a quorum", factsOf(5, fact(1, 'l'), fact(2, 'v'), fact(3, 'v', dead(time.Hour)), fact(4, 'v', dead(time.Hour)), fact(5, 'v', dead(time.Hour)), fact(6, 'c'), fact(7, 'c')), "wait: no quorum"},

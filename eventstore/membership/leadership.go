@@ -90,6 +90,9 @@ func (f *Facts) Successor() (MemberID, *Refusal) {
 // followerUnfit says why a voter may not take leadership now, or nil.
 func (f *Facts) followerUnfit(m MemberFacts) *Refusal {
 	switch {
+	case m.ReadOnlyReplica:
+		return &Refusal{Code: CodeReadOnlyReplica, Title: m.Label() + " is a read-only replica",
+			Detail: "is a read-only replica, which never leads", Fix: "choose another, or restart the node without the read-only replica option"}
 	case !m.Alive:
 		return &Refusal{Code: CodeNodeDown, Title: m.Label() + " is down",
 			Detail: fmt.Sprintf("has not been heard from for %s", rounded(m.SilentFor)),
