@@ -316,7 +316,9 @@ func (r *Replica) perform(e Effects) {
 	r.applies.put(e.Applies)
 	r.finish(e)
 	for _, k := range e.Checks {
+		r.threads.Add(1) // it reads index and log, which are closed after the stop
 		go func() {
+			defer r.threads.Done()
 			k.Run(r.opts.IDs)
 			r.in.put(func(w *work) { w.checks = append(w.checks, k) })
 		}()
