@@ -98,7 +98,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 func decode(w http.ResponseWriter, r *http.Request, value any) bool {
 	refuse := func(status int, detail string) bool {
 		problem(w, problemDetails{Title: "The request cannot be understood", Status: status, Code: "bad-request", Detail: detail,
-			Fix: "Correct the request; see docs/operators.md for the routes."})
+			Fix: "Correct the request; see docs/operating.md for the routes."})
 		return false
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
