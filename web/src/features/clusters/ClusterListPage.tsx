@@ -60,7 +60,9 @@ function List({ clusters }: { clusters: ClusterSummary[] }) {
         <span role="columnheader">Worst lag</span>
         <span role="columnheader">Writes per second</span>
         <span role="columnheader">Last role change</span>
-        <span />
+        <span role="columnheader" className="visually-hidden">
+          Observed
+        </span>
       </div>
       {clusters.map((c) => (
         <Row key={c.id} cluster={c} />
