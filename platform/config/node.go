@@ -70,7 +70,7 @@ var NodeOptions = []Option{
 	{Name: "mem-db", Kind: Boolean, Default: "false", Help: "keep everything in memory: nothing survives a stop"},
 	{Name: "node-name", Kind: Text, Help: "name shown for this node, by default its client address"},
 
-	{Name: "cluster-size", Kind: Integer, Default: "1", Min: 1, Max: 99, Help: "voters the cluster aims for; odd", Check: odd},
+	{Name: "cluster-size", Kind: Integer, Default: "1", Min: 1, Max: 9, Help: "voters the cluster aims for; odd", Check: odd},
 	{Name: "node-priority", Kind: Integer, Default: "0", Min: -1 << 31, Max: 1<<31 - 1, Aliases: []string{"node-prority"}, Help: "higher is preferred as leader"},
 	{Name: "read-only-replica", Kind: Boolean, Default: "false", Help: "copy the data, never vote, never take writes"},
 	{Name: "gossip-seed", Kind: List, Help: "host:port of other nodes' client ports, comma separated", Check: seeds},
