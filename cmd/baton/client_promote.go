@@ -29,28 +29,32 @@ func promoteCommand() *cobra.Command {
 		}
 		cluster, node := args[0], args[1]
 		var p api.Plan
-		if err := c.call(cmd.Context(), "POST", "/clusters/"+segment(cluster)+"/plan", api.PlanRequest{Node: node, Overrides: *override}, &p); err != nil {
-			return failure(err)
+		promotions := "/clusters/" + segment(cluster) + "/promotions"
+		err = c.call(cmd.Context(), "POST", "/clusters/"+segment(cluster)+"/plan", api.PlanRequest{Node: node, Overrides: *override}, &p)
+		if err != nil {
+			if *confirm == "" || *dry {
+				return failure(err)
+			}
+			// A confirmed attempt reaches the server in any case: it is the
+			// server that refuses it and puts it into the audit.
+			return c.begin(cmd.Context(), promotions, api.PromotionRequest{Node: node, TypedName: *confirm, Reason: *reason})
 		}
-		if *dry || p.Refused {
+		if !c.json || *dry || p.Refused && *confirm == "" {
 			if err := c.showPlan(&p); err != nil {
 				return err
 			}
-			if p.Refused {
-				return &exitError{exitRefused, fmt.Errorf("refused by checks: %s; %s", p.Refusals[0].Title, orDash(p.Refusals[0].Fix))}
-			}
+		}
+		if p.Refused && (*dry || *confirm == "") {
+			return refusedPlan(&p)
+		}
+		if *dry {
 			return nil
-		}
-		if !c.json {
-			if err := c.showPlan(&p); err != nil {
-				return err
-			}
 		}
 		typed, err := typedName(cmd.InOrStdin(), c.out, *confirm, node)
 		if err != nil {
 			return err
 		}
-		return c.begin(cmd.Context(), "/clusters/"+segment(cluster)+"/promotions", api.PromotionRequest{Node: node, TypedName: typed,
+		return c.begin(cmd.Context(), promotions, api.PromotionRequest{Node: node, TypedName: typed,
 			ReportHash: p.Report.Hash, Generation: p.Generation, Reason: *reason, Overrides: *override})
 	}
 	return cmd
@@ -87,8 +91,8 @@ func undoCommand() *cobra.Command {
 				return err
 			}
 		}
-		if p.Refused {
-			return &exitError{exitRefused, fmt.Errorf("refused by checks: %s; %s", p.Refusals[0].Title, orDash(p.Refusals[0].Fix))}
+		if p.Refused && *confirm == "" {
+			return refusedPlan(&p)
 		}
 		typed, err := typedName(cmd.InOrStdin(), c.out, *confirm, node)
 		if err != nil {
@@ -118,6 +122,15 @@ func operationCommand() *cobra.Command {
 	return op
 }
 
+// refusedPlan is a plan that will not run, as an error with its exit code.
+func refusedPlan(p *api.Plan) error {
+	r, code := p.Refusals[0], exitRefused
+	if r.Code == "operation.running" {
+		code = exitConflict
+	}
+	return &exitError{code, fmt.Errorf("refused by checks: %s; %s", r.Title, orDash(r.Fix))}
+}
+
 // typedName is what the person typed. The server compares it: here it is only
 // asked for.
 func typedName(in io.Reader, out io.Writer, confirm, node string) (string, error) {
@@ -133,6 +146,7 @@ func typedName(in io.Reader, out io.Writer, confirm, node string) (string, error
 	fmt.Fprintf(out, "\nType the node's name to go on: ")
 	line, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil && line == "" {
+		fmt.Fprintln(out)
 		return "", errors.New("not confirmed; nothing was changed")
 	}
 	return strings.TrimSpace(line), nil

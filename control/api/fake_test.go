@@ -113,14 +113,14 @@ func (f *fakeAgents) Order(ctx context.Context, _ string, o agent.Order) (agent.
 
 // site is a served control plane with two people and two tokens.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	srv    *Server
 	agents *fakeAgents
 	inv    *inventory.Inventory
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	f := &fakeAgents{primary: "a", down: map[string]bool{}}
 	j := journal.NewMemory(time.Now)

@@ -170,7 +170,7 @@ func (s *Server) problem(ctx context.Context, cluster string, err error) *Proble
 		return &Problem{Title: "Another operation is running", Status: 409, Code: CodeRunning, Detail: running.What, OperationID: running.Operation,
 			Fix: "watch it: baton op watch " + running.Operation, Retry: true}
 	case errors.Is(err, executor.ErrTypedName):
-		return &Problem{Title: "The typed name does not match", Status: 422, Code: CodeTypedName, Detail: err.Error(), Fix: "type the node's name exactly"}
+		return &Problem{Title: "The typed name does not match", Status: 422, Code: CodeTypedName, Detail: "what was typed is not the name of the node to promote", Fix: "type the node's name exactly"}
 	case errors.As(err, &stale):
 		return &Problem{Title: "The report is out of date", Status: 409, Code: CodeStaleReport, Detail: stale.Why, Report: ptr(reportView(&stale.Fresh)),
 			Fix: "look at the fresh report, then confirm again", Retry: true}
