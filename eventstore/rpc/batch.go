@@ -355,7 +355,12 @@ func (c *batchCall) run(u *underWay) {
 	if u.before != nil {
 		<-u.before.done
 	}
-	ctx, cancel := context.WithDeadlineCause(c.ctx, u.deadline, replica.ErrTimeout)
+	// The node bounds the write itself, from now on: waiting for its turn must not use up its time. The client's own wish counts from the start.
+	deadline := u.batch.deadline
+	if deadline.IsZero() {
+		deadline = time.Now().Add(c.server.writeTimeout)
+	}
+	ctx, cancel := context.WithDeadlineCause(c.ctx, deadline, replica.ErrTimeout)
 	defer cancel()
 	outcome, err := c.server.backend.Append(ctx, u.cmd, c.leaderOnly)
 	if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
