@@ -13,8 +13,12 @@ import (
 // answers for its promises from disk, and a proposer that finds an accepted
 // founding proposes that one again. Two halves of the nodes can therefore never
 // both found a cluster, in whatever order they start and whoever dies half way.
-// The acceptors are all nodes known when the proposal was made: nodes that do
-// not know of each other, directly or through others, are different clusters.
+// The acceptors are all nodes known when the proposal was made. Two proposers may
+// know of different nodes, so a majority of those alone need not overlap: each
+// proposer also needs a majority of the nodes its own operator named, itself and
+// its seeds. Nodes whose seed lists share a majority can so found one cluster
+// only, however the network is cut; nodes that are not told of each other are
+// different clusters.
 
 // Founding is the birth certificate of a cluster.
 type Founding struct {
@@ -93,8 +97,29 @@ type FoundingFacts struct {
 	ClusterSize int
 	Peers       []FoundingPeer // every other node heard of, at most once each
 	Unresolved  []string       // seeds nobody has reached yet
+	Seeds       SeedQuorum     // this node and its own seeds
 	WaitedFor   time.Duration  // since the set of reachable nodes last changed
 	Settle      time.Duration
+}
+
+// SeedQuorum is what a node was told of the others: itself and its seeds.
+type SeedQuorum struct {
+	Addresses []string // peer addresses of those whose address is known, this node's own among them
+	Count     int      // all of them, those never reached included; 0 asks for nothing
+}
+
+// Met reports whether the nodes that agreed, by peer address, are a majority of them.
+func (q SeedQuorum) Met(agreed []string) bool {
+	if q.Count == 0 {
+		return true
+	}
+	count := 0
+	for _, address := range q.Addresses {
+		if slices.Contains(agreed, address) {
+			count++
+		}
+	}
+	return count >= Majority(q.Count)
 }
 
 // FoundingPeer is another node as seen from one without a cluster.
@@ -167,6 +192,13 @@ func DecideFounding(f FoundingFacts) FoundingVerdict {
 	missing := strings.Join(silent, ", ")
 	if reachable < Majority(known) {
 		return waiting("%d of %d known nodes reached, %d needed to found a cluster; waiting for %s", reachable, known, Majority(known), missing)
+	}
+	reached := make([]string, len(founders))
+	for i, member := range founders {
+		reached[i] = member.PeerAddr
+	}
+	if !f.Seeds.Met(reached) {
+		return waiting("fewer than %d of the %d nodes this one was told of, itself and its seeds, are reached; waiting for %s", Majority(f.Seeds.Count), f.Seeds.Count, missing)
 	}
 	if reachable < Majority(f.ClusterSize) {
 		return waiting("%d nodes reached, %d needed for a cluster of %d; waiting for more", reachable, Majority(f.ClusterSize), f.ClusterSize)

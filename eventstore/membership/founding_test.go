@@ -68,6 +68,41 @@ func TestDecideFounding(t *testing.T) {
 	}
 }
 
+// Goal: nodes that are cut off, and whose number grows by others that know them,
+// found nothing of their own. Method: two of three named nodes found a cluster;
+// the third, with two more that name the same three, asks what to do.
+func TestSeedQuorumKeepsACutOffPartFromFounding(t *testing.T) {
+	t.Parallel()
+	named := []string{"10.0.0.1:1112", "10.0.0.2:1112", "10.0.0.3:1112"}
+	together := FoundingFacts{
+		Self: peerFact(1, true).Member, ClusterSize: 3, Settle: 2 * time.Second, WaitedFor: time.Minute,
+		Peers: []FoundingPeer{peerFact(2, true), peerFact(3, false)},
+		Seeds: SeedQuorum{Addresses: named, Count: 3},
+	}
+	if v := DecideFounding(together); v.Step != FoundingPropose {
+		t.Fatalf("two of three named nodes: %s (%s), want propose", v.Step, v.Why)
+	}
+	for self := 3; self <= 5; self++ {
+		cutOff := FoundingFacts{
+			Self: peerFact(self, true).Member, ClusterSize: 3, Settle: 2 * time.Second, WaitedFor: time.Minute,
+			Peers: []FoundingPeer{peerFact(1, false), peerFact(2, false)},
+			Seeds: SeedQuorum{Addresses: named, Count: 3},
+		}
+		for other := 3; other <= 5; other++ {
+			if other != self {
+				cutOff.Peers = append(cutOff.Peers, peerFact(other, true))
+			}
+		}
+		if self > 3 {
+			cutOff.Seeds = SeedQuorum{Addresses: append([]string{cutOff.Self.PeerAddr}, named...), Count: 4}
+		}
+		v := DecideFounding(cutOff)
+		if v.Step != FoundingWait || !strings.Contains(v.Why, "was told of") {
+			t.Errorf("node %d, cut off with two others: %s (%s), want wait for the named ones", self, v.Step, v.Why)
+		}
+	}
+}
+
 // Goal: whatever the order of messages and whoever stops half way, at most one
 // founding is chosen. Method: random interleavings of proposers over acceptors
 // that lose messages.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -104,7 +105,7 @@ func (n *Node) bootstrap() {
 				return
 			}
 		case membership.FoundingPropose:
-			if n.propose(verdict.Proposal) {
+			if n.propose(verdict.Proposal, facts.Seeds) {
 				continue // chosen: entered at the top of the loop
 			}
 		}
@@ -285,7 +286,30 @@ func (n *Node) foundingFacts() membership.FoundingFacts {
 		}
 	}
 	facts.Unresolved = sortedKeys(unresolved)
+	facts.Seeds = n.seedQuorum()
 	return facts
+}
+
+// seedQuorum counts this node and its own seeds, each once. Call with boot's lock held.
+func (n *Node) seedQuorum() membership.SeedQuorum {
+	quorum := membership.SeedQuorum{Addresses: []string{n.peerAddr}, Count: 1}
+	note := func(address string) {
+		if !slices.Contains(quorum.Addresses, address) {
+			quorum.Addresses = append(quorum.Addresses, address)
+			quorum.Count++
+		}
+	}
+	for _, seed := range n.cfg.PeerSeeds {
+		note(seed)
+	}
+	for _, seed := range n.cfg.Seeds {
+		if address := n.boot.resolved[seed]; address != "" {
+			note(address)
+		} else if seed != n.self().ClientAddress() {
+			quorum.Count++
+		}
+	}
+	return quorum
 }
 
 func countReachable(f membership.FoundingFacts) int {

@@ -71,27 +71,28 @@ func (n *Node) formed(f membership.Founding) (struct{}, error) {
 	return struct{}{}, nil
 }
 
-// propose tries to have the founding chosen. It reports whether one was.
-func (n *Node) propose(own *membership.Founding) bool {
+// propose tries to have the founding chosen: by a majority of its acceptors and
+// of the nodes this one was told of. It reports whether one was.
+func (n *Node) propose(own *membership.Founding, seeds membership.SeedQuorum) bool {
 	own.ClusterID = randomUUID().String()
 	n.mu.Lock()
 	ballot := membership.Ballot{Round: n.founding.Promised.Round + 1, Proposer: n.identity.ID}
 	n.mu.Unlock()
 	voters := n.addressesOf(own.Acceptors)
 
-	promises, chosen := n.poll(voters, requestPrepare, ballotRequest{Ballot: ballot}, n.prepare)
+	promises, from, chosen := n.poll(voters, requestPrepare, ballotRequest{Ballot: ballot}, n.prepare)
 	if chosen != nil {
 		return n.announceFounding(chosen, voters)
 	}
-	if len(promises) < membership.Majority(own.AcceptorCount) {
+	if len(promises) < membership.Majority(own.AcceptorCount) || !seeds.Met(from) {
 		return false
 	}
 	value := membership.ValueToPropose(own, promises)
-	accepted, chosen := n.poll(voters, requestAccept, ballotRequest{Ballot: ballot, Value: value}, n.accept)
+	accepted, from, chosen := n.poll(voters, requestAccept, ballotRequest{Ballot: ballot, Value: value}, n.accept)
 	if chosen != nil {
 		return n.announceFounding(chosen, voters)
 	}
-	if len(accepted) < max(membership.Majority(own.AcceptorCount), membership.Majority(value.AcceptorCount)) {
+	if len(accepted) < max(membership.Majority(own.AcceptorCount), membership.Majority(value.AcceptorCount)) || !seeds.Met(from) {
 		return false
 	}
 	n.cfg.Logger.Info("a cluster is founded", "cluster", value.ClusterID, "founders", len(value.Founders))
@@ -113,13 +114,14 @@ func (n *Node) announceFounding(chosen *membership.Founding, voters []string) bo
 	return true
 }
 
-// poll asks this node and the others, and returns who agreed.
-func (n *Node) poll(voters []string, kind uint8, request ballotRequest, own func(ballotRequest) (ballotReply, error)) (agreed []membership.Acceptor, chosen *membership.Founding) {
+// poll asks this node and the others, and returns the answers of those that
+// agreed and their peer addresses.
+func (n *Node) poll(voters []string, kind uint8, request ballotRequest, own func(ballotRequest) (ballotReply, error)) (agreed []membership.Acceptor, from []string, chosen *membership.Founding) {
 	ctx, cancel := context.WithTimeout(n.ctx, meetTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	count := func(reply ballotReply, err error) {
+	count := func(address string, reply ballotReply, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -127,15 +129,19 @@ func (n *Node) poll(voters []string, kind uint8, request ballotRequest, own func
 		case reply.Chosen != nil:
 			chosen = reply.Chosen
 		case reply.OK:
-			agreed = append(agreed, reply.Acceptor)
+			agreed, from = append(agreed, reply.Acceptor), append(from, address)
 		}
 	}
-	count(own(request))
+	mine, err := own(request)
+	count(n.peerAddr, mine, err)
 	for _, address := range voters {
-		all.Go(func() { count(ask[ballotReply](ctx, n.toAddress(address), kind, request)) })
+		all.Go(func() {
+			reply, err := ask[ballotReply](ctx, n.toAddress(address), kind, request)
+			count(address, reply, err)
+		})
 	}
 	all.Wait()
-	return agreed, chosen
+	return agreed, from, chosen
 }
 
 // addressesOf returns the peer addresses of the nodes met, without this one.
