@@ -180,7 +180,9 @@ export function report(w, now, id, name) {
     check('cp.quorum', 'control plane', 'writable', '', '', 'not writable', 'pass', 'the journal takes writes'),
     check('operation.running', id, 'none', '', '', 'any', 'pass', 'nothing else runs on the cluster'),
     check('agent.fresh', name, '0.4', 's', '2', '5', 'pass', `the agent beside ${name} reports`),
-    check('clock.skew', name, '2', 'ms', '500', '5000', 'pass', `the clock of ${name}'s host agrees with ours`),
+    w.scenario === 'skew'
+      ? { ...check('clock.skew', name, '7200', 'ms', '500', '5000', 'refuse', `the clock of ${name}'s host is off: times in its records will be wrong`, 'start its time service'), overridable: true }
+      : check('clock.skew', name, '2', 'ms', '500', '5000', 'pass', `the clock of ${name}'s host agrees with ours`),
     check('primary.known', id, lead1 ?? 'none', '', '', 'not exactly one', lead1 ? 'pass' : 'refuse', lead1 ? 'one primary is seen' : 'no node leads: two voters are missing', lead1 ? '' : 'bring ledger-1 or ledger-2 back'),
     check('engine.up', name, down ? 'no answer' : '1', down ? '' : 'ms', '100', '1000 or no answer', down ? 'refuse' : 'pass', down ? 'it does not answer: the agent has seen no process for 42 s' : 'answers', down ? `start it on ${n.agent}, or remove it from the cluster` : ''),
     check('role.replica', name, lead ? 'leads' : n.role, '', '', 'not a replica of the primary', lead ? 'refuse' : 'pass', lead ? 'it is the leader already' : 'it copies from the primary', lead ? 'choose another node' : ''),
@@ -222,15 +224,15 @@ const storeSteps = (a, b) => [
 ];
 const stepsOf = (w, id, name) => (id === 'sessions' ? redisSteps : storeSteps)(w.leaders[id] ?? 'nobody', name);
 
-export function plan(w, now, id, name) {
+export function plan(w, now, id, name, overrides = []) {
   const r = report(w, now, id, name);
   const refusals = r.checks
-    .filter((c) => c.verdict === 'refuse' || (c.verdict === 'unknown' && !r.promotable))
+    .filter((c) => (c.verdict === 'refuse' || (c.verdict === 'unknown' && !r.promotable)) && !(c.overridable && overrides.includes(c.id)))
     .map((c) => ({ code: c.id, title: c.why, detail: `${c.subject}: ${c.measured}`, fix: c.fix }));
   return {
     node: name,
     report: r,
-    refused: !r.promotable,
+    refused: refusals.length > 0,
     refusals,
     steps: stepsOf(w, id, name).map(([sid, title, command, node, pointOfNoReturn, undo]) => ({ id: sid, title, command, node, pointOfNoReturn, undo })),
     expectedStallMs: id === 'sessions' ? 6 : 22,

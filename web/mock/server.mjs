@@ -4,6 +4,7 @@
 //   normal | empty | stale | error | signed-out | setup | lost | viewer
 //   frozen (a promotion that stands still in its middle)
 //   rolled-back | needs-human (how the next promotion ends)
+//   skew (a check refuses that may be set aside)
 //   stale-report | busy (the next promotion is refused so)
 // Usage: PORT=8400 npm run mock
 
@@ -108,9 +109,9 @@ function answer(method, path, query, body) {
   const node = /^nodes\/([^/]+)\/report$/.exec(rest)?.[1] ?? body?.node;
   if (node !== undefined && !detail(w, now, id).nodes.some((n) => n.name === node)) return problem(404, 'unknown-node', `${id} has no node ${node}`, '', `baton nodes ${id} lists them.`);
   if (rest.endsWith('/report')) return [200, report(w, now, id, node)];
-  if (rest === 'plan') return [200, plan(w, now, id, node)];
+  if (rest === 'plan') return [200, plan(w, now, id, node, body.overrides)];
   if (rest === 'promotions' && method === 'POST') {
-    if (body.dryRun) return [200, { operationId: '', dryRun: true, plan: plan(w, now, id, node) }];
+    if (body.dryRun) return [200, { operationId: '', dryRun: true, plan: plan(w, now, id, node, body.overrides) }];
     const refuse = (p) => {
       log(w, now, id, { what: `tried to promote ${node}`, node, outcome: 'refused', detail: p[1].detail });
       return p;
@@ -118,7 +119,7 @@ function answer(method, path, query, body) {
     if (body.typedName !== node) return refuse(problem(422, 'typed-name-mismatch', 'The typed name is wrong', `You typed “${body.typedName}”; the node is ${node}.`, 'Type it again.'));
     if (w.scenario === 'stale-report') return refuse(problem(409, 'stale-report', 'The report is not the one you saw', 'The verdict of “load per core” changed.', 'Read the fresh one.', { report: report(w, now, id, node) }));
     if (w.running[id] || w.scenario === 'busy') return refuse(problem(409, 'operation-running', 'Another operation runs on this cluster', 'mira promotes demo-2 since 3 s; it is at step 2 of 5.', 'Wait for it, then try again.', { operationId: w.running[id] ?? [...w.operations.keys()][0] }));
-    if (plan(w, now, id, node).refused) return refuse(problem(409, 'refused-by-checks', 'The checks refuse this promotion', report(w, now, id, node).reason, 'See the report.'));
+    if (plan(w, now, id, node, body.overrides).refused) return refuse(problem(409, 'refused-by-checks', 'The checks refuse this promotion', report(w, now, id, node).reason, 'See the report.'));
     const op = begin(w, now, id, node, { reason: body.reason ?? '' });
     advance(w, now, op);
     run(op, 350);

@@ -68,6 +68,8 @@ const shots = {
   },
   'promote-wrong': { path: '/clusters/demo?promote=demo-2', act: async (p) => { await p.getByTestId('typed-name').fill('demo-3'); } },
   'promote-refused': { path: '/clusters/sessions?promote=sessions-3', act: (p) => p.getByTestId('refused').waitFor() },
+  'promote-override': { scenario: 'skew', path: '/clusters/sessions?promote=sessions-2', act: (p) => seen(p, 'Set aside clock.skew') },
+  'promote-overridden': { scenario: 'skew', path: '/clusters/sessions?promote=sessions-2', act: async (p) => { await p.getByText('Set aside clock.skew').click(); await p.getByTestId('typed-name').fill('sessions-2'); await seen(p, 'needs a reason'); } },
   'promote-stale': {
     scenario: 'stale-report', path: '/clusters/demo?promote=demo-2',
     act: async (p) => { await p.getByTestId('typed-name').fill('demo-2'); await p.getByTestId('promote').click(); await seen(p, 'changed while'); },

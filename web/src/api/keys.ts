@@ -7,7 +7,7 @@ export const keys = {
   clusters: ['clusters'] as const,
   cluster: (id: string) => ['cluster', id] as const,
   report: (cluster: string, node: string) => ['report', cluster, node] as const,
-  plan: (cluster: string, node: string) => ['plan', cluster, node] as const,
+  plan: (cluster: string, node: string, overrides: readonly string[] = []) => ['plan', cluster, node, ...overrides] as const,
   operation: (id: string) => ['operation', id] as const,
   audit: (cluster: string) => ['audit', cluster] as const,
 };

@@ -534,6 +534,7 @@ export interface components {
         };
         PlanRequest: {
             node: string;
+            overrides?: string[];
         };
         PlanStep: {
             /** @description what is sent to the engine, for people */
@@ -578,6 +579,7 @@ export interface components {
             /** @description 64-bit integer as a decimal string */
             generation: string;
             node: string;
+            overrides?: string[];
             reason?: string;
             reportHash: string;
             typedName: string;
@@ -616,7 +618,7 @@ export interface components {
         RoleChange: {
             /** Format: date-time */
             at: string;
-            operationId?: string | null;
+            operationId: string | null;
             sentence: string;
         };
         RoleOf: {

@@ -16,7 +16,7 @@ import { bareReason, changedChecks, tallyChecks } from '../report/report';
 import { ReportList } from '../report/ReportList';
 import { mayPromote, useSession } from '../session/session';
 import { PlanSteps } from './PlanSteps';
-import { cliLine, whyNotYet } from './promote';
+import { cliLine, overridable, whyNotYet } from './promote';
 import classes from './PromoteDialog.module.css';
 import { usePlan, usePromotion } from './queries';
 
@@ -61,7 +61,8 @@ export function PromoteDialog({ cluster, node, undoOf, onClose, onStarted }: Dia
 function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClose'>) {
   const session = useSession();
   const promotion = usePromotion(cluster.id, undoOf);
-  const plan = usePlan(cluster.id, node, promotion.isPending);
+  const [overrides, setOverrides] = useState<readonly string[]>([]);
+  const plan = usePlan(cluster.id, node, overrides, promotion.isPending);
   const now = useNow();
   const [typedName, setTypedName] = useState('');
   const [reason, setReason] = useState('');
@@ -85,7 +86,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   }
   const p = plan.data;
   const allowed = mayPromote(session.data?.role);
-  const blocked = whyNotYet({ plan: p, typedName, busy: promotion.isPending, reportAgeMs: ageMs(p.report.at, now), allowed });
+  const blocked = whyNotYet({ plan: p, typedName, overrides, reason, busy: promotion.isPending || plan.isPlaceholderData, reportAgeMs: ageMs(p.report.at, now), allowed });
 
   const send = (dryRun: boolean) => {
     setTrouble(null);
@@ -97,6 +98,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
         reportHash: p.report.hash,
         generation: p.generation,
         ...(reason.trim() === '' ? {} : { reason: reason.trim() }),
+        ...(overrides.length > 0 ? { overrides: [...overrides] } : {}),
         ...(dryRun ? { dryRun: true } : {}),
       },
       {
@@ -149,13 +151,21 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
       <div className={classes.side}>
       <div className={classes.decide}>
         {p.refused ? (
-          <Refused plan={p} />
+          <Refused plan={p} mayOverride={allowed && undoOf === null} onOverride={setOverrides} />
         ) : (
           <>
+            {overrides.length > 0 && (
+              <Note tone="warn" title={`Set aside: ${overrides.join(', ')}`}>
+                <p>You promote although {overrides.length === 1 ? 'this check refuses' : 'these checks refuse'}. The audit keeps your name and reason.</p>
+                <Button variant="default" size="xs" mt={8} onClick={() => setOverrides([])}>
+                  Count {overrides.length === 1 ? 'it' : 'them'} again
+                </Button>
+              </Note>
+            )}
             <Section no={3} title="What to expect">
               <Expect plan={p} node={node} from={from} lead={leadWord(cluster.engine)} />
             </Section>
-            <Section no={4} title="Reason" aside="optional, kept in the audit">
+            <Section no={4} title="Reason" aside={overrides.length > 0 ? 'needed, kept in the audit' : 'optional, kept in the audit'}>
               <TextInput
                 aria-label="Reason"
                 placeholder="Kernel update on the present primary’s host"
@@ -213,7 +223,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
         )}
         <div className={classes.cli}>
           <span className="faint">{p.refused ? 'The report on the command line' : 'The same from the command line'}</span>
-          <Command value={p.refused ? `baton explain ${shellQuote(cluster.id)} ${shellQuote(node)}` : cliLine(p, cluster.id, reason, undoOf)} prompt label="Copy as command line" />
+          <Command value={p.refused ? `baton explain ${shellQuote(cluster.id)} ${shellQuote(node)}` : cliLine(p, cluster.id, reason, undoOf, overrides)} prompt label="Copy as command line" />
         </div>
       </div>
       </div>
@@ -271,8 +281,9 @@ function Expect({ plan: p, node, from, lead }: { plan: Plan; node: string; from:
   );
 }
 
-function Refused({ plan: p }: { plan: Plan }) {
+function Refused({ plan: p, mayOverride, onOverride }: { plan: Plan; mayOverride: boolean; onOverride: (checks: readonly string[]) => void }) {
   const refusals = p.refusals;
+  const aside = mayOverride ? overridable(p) : [];
   return (
     <div className={classes.refused} data-testid="refused">
       <Note tone="bad" title={`${p.node} cannot be promoted now`}>
@@ -281,7 +292,7 @@ function Refused({ plan: p }: { plan: Plan }) {
       {refusals.length > 0 && (
         <ol className={classes.repairs}>
           {refusals.map((r) => (
-            <li key={r.code}>
+            <li key={`${r.code} ${r.detail}`}>
               <strong>{sentenceCase(r.title)}</strong>
               {r.detail && <p className="quiet">{sentenceCase(r.detail)}</p>}
               {r.fix && (
@@ -292,6 +303,14 @@ function Refused({ plan: p }: { plan: Plan }) {
             </li>
           ))}
         </ol>
+      )}
+      {aside.length > 0 && (
+        <div className={classes.aside2}>
+          <p>Your role may set {aside.length === 1 ? 'this check' : 'these checks'} aside. It needs a reason, and the audit keeps both.</p>
+          <Button variant="default" onClick={() => onOverride(aside)}>
+            Set aside {aside.join(', ')}
+          </Button>
+        </div>
       )}
       <p className="quiet">The report is measured again every ten seconds; this page changes by itself once the checks pass.</p>
     </div>

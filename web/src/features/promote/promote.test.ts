@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { shellQuote } from '../../lib/shell';
 import { plan } from '../../testing/fixtures';
 import { bareReason, changedChecks, redFirst, tallyChecks } from '../report/report';
-import { cliLine, reportMaxAgeMs, whyNotYet, type Confirmation } from './promote';
+import { cliLine, overridable, reportMaxAgeMs, whyNotYet, type Confirmation } from './promote';
 
-const ready: Confirmation = { plan: plan(), typedName: 'demo-2', busy: false, reportAgeMs: 1000, allowed: true };
+const ready: Confirmation = { plan: plan(), typedName: 'demo-2', overrides: [], reason: '', busy: false, reportAgeMs: 1000, allowed: true };
 
 describe('whyNotYet', () => {
   it('is null only when everything is in order', () => expect(whyNotYet(ready)).toBeNull());
@@ -18,6 +18,7 @@ describe('whyNotYet', () => {
     ['refused by checks', { plan: plan({ refused: true }) }],
     ['a report past its age', { reportAgeMs: reportMaxAgeMs + 1 }],
     ['a request under way', { busy: true }],
+    ['a check set aside without a reason', { overrides: ['mem.limit'], reason: ' ' }],
     ['a viewer', { allowed: false }],
   ])('refuses with %s', (_, change) => expect(whyNotYet({ ...ready, ...change })).not.toBeNull());
 });
@@ -43,6 +44,19 @@ describe('reports', () => {
     const after = { ...plan().report, checks: [check('a', 'pass'), check('b', 'warn'), check('c', 'pass')] };
     expect([...changedChecks(before, after)]).toEqual(['b lag', 'c lag']);
     expect([...changedChecks(null, after)]).toEqual([]);
+  });
+});
+
+describe('overridable', () => {
+  const checked = (id: string, may: boolean) => ({ ...plan().report.checks[0]!, id, verdict: 'refuse' as const, overridable: may });
+  const refusal = (code: string) => ({ code, title: '', detail: '', fix: '' });
+  const refused = (...checks: ReturnType<typeof checked>[]) => plan({ refused: true, report: { ...plan().report, checks }, refusals: checks.map((c) => refusal(c.id)) });
+
+  it('offers checks that may be set aside', () => expect(overridable(refused(checked('a', true), checked('b', true)))).toEqual(['a', 'b']));
+  it('offers none while one refusal stands for good', () => expect(overridable(refused(checked('a', true), checked('b', false)))).toEqual([]));
+  it('offers none for a refusal that is no check', () => expect(overridable(plan({ refused: true, refusals: [refusal('other')] }))).toEqual([]));
+  it('is told on the command line', () => {
+    expect(cliLine(plan(), 'demo', 'why', null, ['a', 'b'])).toBe("baton promote demo demo-2 --confirm demo-2 --override 'a,b' --reason why");
   });
 });
 

@@ -12,6 +12,9 @@ export interface Confirmation {
   busy: boolean;
   /** Age of the report on the screen. */
   reportAgeMs: number | null;
+  /** Ids of checks that were set aside; they need a reason. */
+  overrides: readonly string[];
+  reason: string;
   /** Whether the person may promote at all. */
   allowed: boolean;
 }
@@ -23,16 +26,25 @@ export function whyNotYet(c: Confirmation): string | null {
   if (c.plan === null) return 'Waiting for the report.';
   if (c.plan.refused) return 'The checks refuse this promotion.';
   if (c.reportAgeMs !== null && c.reportAgeMs > reportMaxAgeMs) return 'The report is too old; a fresh one is on its way.';
+  if (c.overrides.length > 0 && c.reason.trim() === '') return 'Setting a check aside needs a reason.';
   if (c.typedName === '') return `Type ${c.plan.node} to confirm.`;
   if (c.typedName !== c.plan.node) return `That is not ${c.plan.node}.`;
   return null;
 }
 
+/** Ids of the refusing checks that a person may set aside; empty unless every refusal is one of them. */
+export function overridable(plan: Plan): string[] {
+  const may = (id: string) => plan.report.checks.filter((c) => c.id === id && c.verdict !== 'pass').every((c) => c.overridable);
+  const ids = [...new Set(plan.refusals.map((r) => r.code))];
+  return ids.every((id) => plan.report.checks.some((c) => c.id === id) && may(id)) ? ids : [];
+}
+
 /** The command that does what the dialog's button does. */
-export function cliLine(plan: Plan, cluster: string, reason: string, undoOf: string | null): string {
+export function cliLine(plan: Plan, cluster: string, reason: string, undoOf: string | null, overrides: readonly string[] = []): string {
   const base =
     undoOf !== null
       ? `baton undo ${shellQuote(undoOf)} --confirm ${shellQuote(plan.node)}`
       : plan.cli || `baton promote ${shellQuote(cluster)} ${shellQuote(plan.node)} --confirm ${shellQuote(plan.node)}`;
-  return reason.trim() === '' ? base : `${base} --reason ${shellQuote(reason.trim())}`;
+  const aside = overrides.length > 0 && !base.includes('--override') ? ` --override ${shellQuote(overrides.join(','))}` : '';
+  return base + aside + (reason.trim() === '' ? '' : ` --reason ${shellQuote(reason.trim())}`);
 }

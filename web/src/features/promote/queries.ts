@@ -1,14 +1,16 @@
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { keepPreviousData, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { api, path } from '../../api/client';
 import { keys } from '../../api/keys';
 import type { Plan, PromotionAccepted, PromotionRequest } from '../../api/types';
 import { refreshPlanMs } from './promote';
 
 /** The plan and its report, made anew while the dialog is open, so that what is confirmed is what was last seen. */
-export function usePlan(cluster: string, node: string, paused: boolean) {
+export function usePlan(cluster: string, node: string, overrides: readonly string[], paused: boolean) {
   return useQuery({
-    queryKey: keys.plan(cluster, node),
-    queryFn: () => api.post<Plan>(path('clusters', cluster, 'plan'), { node }),
+    queryKey: keys.plan(cluster, node, overrides),
+    queryFn: () => api.post<Plan>(path('clusters', cluster, 'plan'), { node, ...(overrides.length > 0 ? { overrides } : {}) }),
+    // A changed set of overrides keeps the old plan on the screen until the new one is there.
+    placeholderData: keepPreviousData,
     refetchInterval: paused ? false : refreshPlanMs,
     refetchOnWindowFocus: !paused,
     staleTime: 0,
