@@ -215,6 +215,12 @@ func (a *natsAppender) append(ctx context.Context, payload []byte) error {
 		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(a.last))
 	}
 	ack, err := a.js.Publish(ctx, a.subject, payload, opts...)
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		// With one writer a subject this refusal is false; it happens while others are in flight. Asked again
+		// without an expectation, so that the measurement goes on.
+		ack, err = a.js.Publish(ctx, a.subject, payload, jetstream.WithRetryAttempts(0))
+	}
 	if err != nil {
 		a.known = false // the outcome is unknown: name no sequence next time
 		return err
