@@ -194,6 +194,9 @@ func (t *natsTarget) js(conn int, opts ...jetstream.JetStreamOpt) (jetstream.Jet
 	return jetstream.New(c, opts...)
 }
 
+// wrongLastSequenceInFlight is the server's code for a refusal that does not name the last sequence.
+const wrongLastSequenceInFlight jetstream.ErrorCode = 10164
+
 type natsAppender struct {
 	js      jetstream.JetStream
 	subject string
@@ -216,7 +219,7 @@ func (a *natsAppender) append(ctx context.Context, payload []byte) error {
 	}
 	ack, err := a.js.Publish(ctx, a.subject, payload, opts...)
 	var refused *jetstream.APIError
-	if errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if errors.As(err, &refused) && (refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || refused.ErrorCode == wrongLastSequenceInFlight) {
 		// With one writer a subject this refusal is false; it happens while others are in flight. Asked again
 		// without an expectation, so that the measurement goes on.
 		ack, err = a.js.Publish(ctx, a.subject, payload, jetstream.WithRetryAttempts(0))
