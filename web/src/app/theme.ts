@@ -5,13 +5,18 @@ const baton: MantineColorsTuple = [
   '#e9edff', '#cdd6ff', '#a9b8ff', '#8297ff', '#6480fb', '#4b68f5', '#3652ea', '#2340dc', '#1a31b4', '#14268c',
 ];
 
+/** The dark scheme's greys, cool like the paper they stand on; lightest first. */
+const dark: MantineColorsTuple = [
+  '#e9edf6', '#c5cddd', '#aeb8cb', '#8591a8', '#34405a', '#232c3e', '#161d2c', '#121826', '#0e1420', '#0a0e17',
+];
+
 /** The same key is read by public/scheme.js before the first paint. */
 export const schemeManager = localStorageColorSchemeManager({ key: 'baton-color-scheme' });
 
 export const theme = createTheme({
   primaryColor: 'baton',
   primaryShade: { light: 7, dark: 6 },
-  colors: { baton },
+  colors: { baton, dark },
   fontFamily: 'var(--font)',
   fontFamilyMonospace: 'var(--mono)',
   headings: { fontFamily: 'var(--font)', fontWeight: '650' },

@@ -43,7 +43,14 @@ export function ClusterPage() {
 
   if (cluster.isPending) return <Loading rows={3} height={120} label="Loading the cluster" />;
   if (cluster.data === undefined) {
-    return <ErrorFace trouble={troubleFrom(cluster.error)} onRetry={() => void cluster.refetch()} />;
+    return (
+      <>
+        <nav className={classes.crumbs} aria-label="Breadcrumb">
+          <Link to="/clusters">Clusters</Link> <span aria-hidden="true">/</span> <span>{id}</span>
+        </nav>
+        <ErrorFace trouble={troubleFrom(cluster.error)} onRetry={() => void cluster.refetch()} />
+      </>
+    );
   }
   const c = cluster.data;
   const patch = (change: Record<string, string | undefined>) =>
