@@ -75,6 +75,8 @@ type Options struct {
 	// Sweep is how often operations are looked for that nobody drives;
 	// DefaultSweep when 0.
 	Sweep time.Duration
+	// Guard is how often a second primary is looked for; DefaultGuard when 0.
+	Guard time.Duration
 }
 
 // Defaults of Options.
@@ -82,6 +84,7 @@ const (
 	DefaultPatience = 2 * time.Minute
 	DefaultBackoff  = 20 * time.Millisecond
 	DefaultSweep    = 5 * time.Second
+	DefaultGuard    = time.Second
 )
 
 // Executor runs operations.
@@ -105,6 +108,9 @@ func New(o Options) *Executor {
 	if o.Sweep == 0 {
 		o.Sweep = DefaultSweep
 	}
+	if o.Guard == 0 {
+		o.Guard = DefaultGuard
+	}
 	return &Executor{Options: o, driving: map[string]bool{}, left: map[string]bool{}}
 }
 
@@ -119,11 +125,15 @@ func (e *Executor) Start(ctx context.Context) {
 		e.Log.Info("operation is resumed", "operation", o.Operation, "cluster", o.Plan.Cluster, "past", o.Past)
 		e.drive(o, true)
 	}
-	e.wg.Add(1)
+	e.wg.Add(2)
 	go func() {
 		defer e.wg.Done()
 		e.closeAudits(ctx, ended)
 		e.sweep(ctx)
+	}()
+	go func() {
+		defer e.wg.Done()
+		e.guard(ctx)
 	}()
 }
 

@@ -85,7 +85,7 @@ func startWith(t *testing.T, w *world, j *journal.Memory, prepare func(*plane)) 
 		}
 	}
 	p.exec = New(Options{Journal: j, Inventory: p.inv, Agents: w, Facts: p, Audit: audit.NewLog(j), Term: nextTerm(), Log: testLog(),
-		Now: time.Now, Patience: 5 * time.Second, Backoff: time.Millisecond, Sweep: 50 * time.Millisecond})
+		Now: time.Now, Patience: 5 * time.Second, Backoff: time.Millisecond, Sweep: 50 * time.Millisecond, Guard: 10 * time.Millisecond})
 	prepare(p)
 	p.exec.Start(p.ctx)
 	t.Cleanup(p.stop)
@@ -602,5 +602,45 @@ func TestClientGone(t *testing.T) {
 	}
 	if o := p.end(t, id); o.State != operation.StateDone {
 		t.Errorf("ended %s: %s", o.State, o.Outcome)
+	}
+}
+
+// TestSecondPrimary: a deposed primary that comes back as a primary is demoted
+// and that is audited; a primary moved by hand is left alone.
+func TestSecondPrimary(t *testing.T) {
+	w := newWorld(t, "a", "b", "s")
+	p := start(t, w, journal.NewMemory(time.Now))
+	if o := p.promote(t, "b"); o.State != operation.StateDone {
+		t.Fatalf("ended %s", o.State)
+	}
+	role := func(n string) engine.Role {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.nodes[n].role
+	}
+	w.mu.Lock()
+	w.nodes["a"].role, w.nodes["a"].of = engine.RolePrimary, ""
+	w.mu.Unlock()
+	eventually(t, "a is demoted", func() bool { return role("a") == engine.RoleReplica })
+	if r := audits(t, p, 2); r[0].Source != "auto" || r[0].Node != "a" || r[0].Outcome != audit.Done {
+		t.Errorf("%+v", r[0])
+	}
+	w.mu.Lock()
+	if w.nodes["a"].of != w.nodes["b"].addr || w.nodes["a"].persisted != engine.RoleReplica {
+		t.Errorf("a: %+v", w.nodes["a"])
+	}
+	// Somebody moved it to s by hand: s is primary, b is not.
+	w.nodes["s"].role, w.nodes["s"].of = engine.RolePrimary, ""
+	w.nodes["b"].role, w.nodes["b"].of = engine.RoleReplica, w.nodes["s"].addr
+	n := len(w.seen)
+	w.mu.Unlock()
+	f := func() plan.Facts { f, _ := p.Facts("c"); return f }()
+	if got := second(&f, "b"); len(got) != 0 {
+		t.Errorf("%v would be demoted", got)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.seen) != n {
+		t.Errorf("orders %v", w.seen[n:])
 	}
 }

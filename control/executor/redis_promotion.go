@@ -296,7 +296,9 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 
 // releaseOld lets the clients of the demoted primary go while the candidate is
 // promoted: it takes no writes any more, so what waited is answered with an
-// error and looks for the new primary. The pause would end by itself too.
+// error and looks for the new primary. The pause would end by itself too. Then
+// its role is written to its file at once, so that it does not come back as a
+// primary; persist-roles tells when that failed.
 func (r *run) releaseOld(ctx context.Context) {
 	done := make(chan struct{})
 	r.released = done
@@ -305,11 +307,14 @@ func (r *run) releaseOld(ctx context.Context) {
 		return
 	}
 	o := *r // the order needs what is so now; the run goes on meanwhile
+	r.e.wg.Add(1)
 	go func() {
-		defer close(done)
+		defer r.e.wg.Done()
 		if _, err := o.order(ctx, o.op.Plan.From, engine.UnpauseWrites, orderTimeout); err != nil {
 			o.log.Warn("the pause could not be ended; it ends by itself", "err", err)
 		}
+		close(done)
+		_, _ = o.order(ctx, o.op.Plan.From, engine.Persist, orderTimeout) // done again, and told, by persist-roles
 	}()
 }
 
