@@ -11,8 +11,10 @@ ARTIFACTS   ?= $(CURDIR)/artifacts
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export TEST_ARTIFACTS = $(ARTIFACTS)
-export TEST_BINARY       = $(CURDIR)/bin/baton
-export CGO_ENABLED     = 0
+export TEST_BINARY    = $(CURDIR)/bin/baton
+export CGO_ENABLED    = 0
+# The same flags for building and testing, so that both share one build cache.
+export GOFLAGS       := $(shell $(GO) env GOFLAGS) -trimpath
 
 TALLY := bin/tally
 
