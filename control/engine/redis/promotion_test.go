@@ -246,9 +246,10 @@ func TestWaitOffsetTellsHistoriesApart(t *testing.T) {
 	servers := redistest.Cluster(t, 2)
 	b := servers[1]
 	d := newDriver(t)
-	if err := servers[0].Client().Set(context.Background(), "k", "v", 0).Err(); err != nil {
-		t.Fatal(err)
-	}
+	// The primary takes writes once it has counted its replica as a good one.
+	redistest.Eventually(t, 5*time.Second, "a write is taken", func() bool {
+		return servers[0].Client().Set(context.Background(), "k", "v", 0).Err() == nil
+	})
 	redistest.Eventually(t, 5*time.Second, "the write has arrived", func() bool { return b.Number("replication", "slave_repl_offset") > 30 })
 	off, err := d.Do(timeout(t, 5*time.Second), b.Instance, act(engine.ReadOffset))
 	if err != nil {
