@@ -83,8 +83,8 @@ lint: format vet staticcheck ## format, vet and staticcheck
 web-test: $(TALLY) ## Unit tests of the dashboard
 	@if [ ! -f web/package.json ] || ! command -v npm >/dev/null; then $(TALLY) skip web-test "npm or web/package.json is missing"; \
 	else .ci/npm-ci web && mkdir -p $(ARTIFACTS) && \
-	$(TALLY) vitest web-test $(ARTIFACTS)/vitest.json -- npm --prefix web exec --call \
-	  "vitest run --root web --reporter=default --reporter=json --outputFile.json=$(ARTIFACTS)/vitest.json"; fi
+	$(TALLY) vitest web-test $(ARTIFACTS)/vitest.json -- bash -c \
+	  'cd web && exec node_modules/.bin/vitest run --reporter=default --reporter=json --outputFile.json=$(ARTIFACTS)/vitest.json'; fi
 
 .PHONY: test-unit unit
 test-unit: unit ## Unit tests
