@@ -155,6 +155,7 @@ var agentActions = map[string]agentAction{
 	ActionInstanceRemove: instanceRemove,
 	ActionProcessStart:   processStart,
 	ActionProcessStop:    processStop,
+	ActionProcessResume:  processResume,
 	engine.ProbeStart:    probeStart,
 	engine.ProbeStop:     probeStop,
 }
@@ -184,6 +185,21 @@ func processStart(_ context.Context, a *Agent, o Order) (map[string]string, erro
 		return nil, badArg("process-start: the spec does not decode")
 	}
 	pid, already, err := a.super.Start(spec)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"pid": strconv.Itoa(pid), engine.ValueAlreadyDone: strconv.FormatBool(already)}, nil
+}
+
+func processResume(_ context.Context, a *Agent, o Order) (map[string]string, error) {
+	var extra []string
+	if err := json.Unmarshal([]byte(o.Action.Arg("args")), &extra); err != nil {
+		return nil, badArg("process-resume: args are not a list")
+	}
+	pid, already, err := a.super.Resume(o.Action.Arg("name"), extra)
+	if errors.Is(err, supervise.ErrUnknown) {
+		return nil, &engine.ActionError{Code: engine.CodeRefused, Detail: fmt.Sprintf("this agent has no process %q", o.Action.Arg("name"))}
+	}
 	if err != nil {
 		return nil, err
 	}

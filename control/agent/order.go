@@ -77,6 +77,10 @@ const (
 	// ActionProcessStop{name,graceMs[,remove]}: ends the process and keeps it
 	// stopped; with remove "true" the spec is forgotten too.
 	ActionProcessStop = "process-stop"
+	// ActionProcessResume{name,args}: starts a process the agent knows and keeps
+	// stopped, this once with further arguments (JSON list); unless it runs.
+	// Values: "pid", "alreadyDone".
+	ActionProcessResume = "process-resume"
 	// ActionPing answers at once. Values: "time" (agent's clock, RFC 3339 with nanoseconds).
 	ActionPing = "ping"
 )

@@ -22,7 +22,8 @@ const (
 	// keepalives) in history replid.
 	// Values: "offset", "waitedMs". Fails with CodeTimeout, CodeHistory.
 	WaitOffset = "wait-offset"
-	// Demote{addr}: the instance becomes a replica of addr. Values: "replicaOf",
+	// Demote{addr[,ifReplid,ifOffset]}: the instance becomes a replica of addr;
+	// a primary that is not at that position any more is left as it is (CodeHistory). Values: "replicaOf",
 	// "offset" (its last position as a primary, or as a replica when already done).
 	Demote = "demote"
 	// Promote: the instance becomes primary; the role is read back.

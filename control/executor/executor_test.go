@@ -367,7 +367,18 @@ func TestFailures(t *testing.T) {
 		{"candidate_and_sibling_die", on(engine.Promote, "b", func(w *world) { kill("b")(w); kill("s")(w) }), operation.StateRolledBack, "a", "a", 2, "Returned to a"},
 		{"sibling_is_behind_then_old_returns", on(engine.Promote, "b", func(w *world) { kill("b")(w); w.nodes["s"].frozen = true; w.nodes["s"].data = w.nodes["s"].data[:1] }), operation.StateRolledBack, "a", "a", 2, "Returned to a"},
 		{"candidates_agent_is_lost_before_promotion", on(engine.Promote, "b", func(w *world) { w.nodes["b"].linked = false; kill("b")(w) }), operation.StateDone, "s", "s", 2, "chosen instead of b"},
-		{"old_primary_dies_in_the_pause", on(engine.Demote, "a", kill("a")), operation.StateDone, "b", "b", 1, "kept stopped"},
+		{"old_primary_dies_in_the_pause", on(engine.Demote, "a", kill("a")), operation.StateDone, "b", "b", 1, "a follows it"},
+		{"old_primary_restarts_in_the_pause", on(engine.Demote, "a", func(w *world) {
+			a := w.nodes["a"] // back as a primary without the pause, with writes of its own
+			a.pausedUntil, a.replid = time.Time{}, "r-restarted"
+			w.write()
+		}), operation.StateDone, "b", "b", 1, "a follows it"},
+		{"old_primary_restarts_and_the_candidate_cannot_follow", on(engine.Demote, "a", func(w *world) {
+			a := w.nodes["a"]
+			a.pausedUntil, a.replid = time.Time{}, "r-restarted"
+			w.nodes["b"].frozen = true
+			w.write()
+		}), operation.StateRolledBack, "a", "a", 2, "Returned to a"},
 		{"sibling_dies_at_repoint", on(engine.Repoint, "s", kill("s")), operation.StateDone, "b", "b", 1, "Needs attention"},
 		{"old_primarys_agent_comes_back", func() func(*world, agent.Order) {
 			n := 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -83,6 +84,15 @@ func (r *run) order(ctx context.Context, node, action string, timeout time.Durat
 type reading struct {
 	offset, replid, role string
 	stable               bool
+}
+
+// holds tells whether a replica has everything up to a position. It may be a
+// little further: a primary writes keepalives into the stream while clients'
+// writes are held.
+func (a reading) holds(want reading) bool {
+	have, err1 := strconv.ParseUint(a.offset, 10, 64)
+	need, err2 := strconv.ParseUint(want.offset, 10, 64)
+	return err1 == nil && err2 == nil && a.replid == want.replid && have >= need
 }
 
 func (r *run) read(ctx context.Context, node string) (reading, error) {

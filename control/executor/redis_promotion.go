@@ -2,7 +2,9 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +114,7 @@ func (r *run) pause(ctx context.Context) (reading, error) {
 	case at.role != string(engine.RolePrimary):
 		return at, fmt.Errorf("%s is %s, not primary any more", a, at.role)
 	}
-	r.pausedUntil = sent.Add(plan.PauseFor)
+	r.pausedUntil, r.pausedAt = sent.Add(plan.PauseFor), at
 	return at, nil
 }
 
@@ -163,12 +165,18 @@ func demoteOld(ctx context.Context, r *run) (outcome, error) {
 		if r.op.Candidate == a {
 			return true, nil
 		}
-		_, err := r.order(ctx, a, engine.Demote, r.fenceTime(), "addr", r.addr(r.op.Candidate))
-		if err == nil {
-			r.demotedTo = r.op.Candidate
+		args := []string{"addr", r.addr(r.op.Candidate)}
+		if r.pausedAt.offset != "" {
+			args = append(args, "ifReplid", r.pausedAt.replid, "ifOffset", r.pausedAt.offset)
 		}
-		if engineGone(err) && time.Until(r.pausedUntil) > 0 {
-			// It died while writes were paused: the candidate holds everything.
+		_, err := r.order(ctx, a, engine.Demote, r.fenceTime(), args...)
+		switch {
+		case err == nil:
+			r.demotedTo = r.op.Candidate
+		case codeOf(err) == engine.CodeHistory:
+			r.pausedUntil = time.Time{} // it was restarted, and the pause went with it
+		}
+		if engineGone(err) && r.diedPaused(ctx) {
 			// It must not come back by itself as a primary.
 			if held := r.holdDown(ctx, a); held == nil {
 				out.detail = a + " died meanwhile and is kept stopped"
@@ -178,6 +186,51 @@ func demoteOld(ctx context.Context, r *run) (outcome, error) {
 		return false, err
 	})
 	return out, err
+}
+
+// diedPaused tells whether the dead old primary surely took no write after the
+// position the candidate was compared with: it died while this run's pause
+// held, or an earlier run stopped it for that reason. Either way the candidate
+// must hold that position.
+func (r *run) diedPaused(ctx context.Context) bool {
+	if time.Until(r.pausedUntil) <= 0 {
+		f, _ := r.e.Facts.Facts(r.op.Plan.Cluster)
+		if n := f.Node(r.op.Plan.From); n == nil || n.Process == nil || n.Process.State != "stopped" {
+			return false
+		}
+	}
+	want := r.lastPosition()
+	at, err := r.read(ctx, r.op.Candidate)
+	return err == nil && (at.holds(want) || at.role == string(engine.RolePrimary))
+}
+
+// bringBack starts what was kept stopped again, as a replica from its first
+// moment on.
+func (r *run) bringBack(ctx context.Context) {
+	f, _ := r.e.Facts.Facts(r.op.Plan.Cluster)
+	for node := range r.held {
+		n := f.Node(node)
+		if n == nil || n.Process == nil {
+			continue
+		}
+		host, port, err := net.SplitHostPort(r.addr(r.op.Candidate))
+		if err != nil {
+			continue
+		}
+		args, _ := json.Marshal([]string{"--replicaof", host, port})
+		if _, err = r.order(ctx, node, agent.ActionProcessResume, orderTimeout, "name", n.Process.Name, "args", string(args)); err == nil {
+			_, err = r.order(ctx, node, engine.VerifyRole, attachTime+readTimeout, "role", string(engine.RoleReplica),
+				"addr", r.addr(r.op.Candidate), "waitMs", strconv.FormatInt(attachTime.Milliseconds(), 10))
+		}
+		if err == nil {
+			_, err = r.order(ctx, node, engine.Persist, orderTimeout)
+		}
+		if err != nil {
+			r.log.Warn("a stopped node could not be brought back", "node", node, "err", err)
+			continue
+		}
+		delete(r.held, node)
+	}
 }
 
 // fenceTime bounds a demotion so that it cannot take effect after the pause.
@@ -333,7 +386,7 @@ func (r *run) successor(ctx context.Context, tried map[string]bool) string {
 		case err != nil:
 		case n == r.op.Plan.From: // it holds everything: it was the one that wrote it
 			found[n] = true
-		case at.offset == want.offset && at.replid == want.replid:
+		case at.holds(want):
 			found[n] = true
 		}
 	}
@@ -449,6 +502,7 @@ func verifyRoles(ctx context.Context, r *run) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	r.bringBack(ctx)
 	nodes := r.others()
 	errs := each(nodes, func(n string) error { return r.attached(ctx, n) })
 	if err := anyStale(errs); err != nil {

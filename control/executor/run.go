@@ -75,6 +75,8 @@ type run struct {
 	// pausedUntil is when the write pause this run ordered ends; zero when it
 	// ordered none. pauseSent is when it was ordered.
 	pausedUntil, pauseSent time.Time
+	// pausedAt is the old primary's last position under that pause.
+	pausedAt reading
 	// switched is when this run saw the promotion confirmed.
 	switched time.Time
 	// demotedTo is the node the old primary was told to follow by this run;

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -212,6 +213,16 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		n.up, n.held = false, true
 		return agent.Result{}
 	}
+	if a.Name == agent.ActionProcessResume {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		var args []string
+		if err := json.Unmarshal([]byte(a.Arg("args")), &args); err != nil || len(args) != 3 || args[0] != "--replicaof" {
+			return refused(engine.CodeBadAction, "args %s", a.Arg("args"))
+		}
+		n.up, n.held, n.role, n.of = true, false, engine.RoleReplica, args[1]+":"+args[2]
+		return agent.Result{}
+	}
 	w.mu.Lock()
 	up := n.up
 	w.mu.Unlock()
@@ -250,6 +261,9 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		return agent.Result{Values: map[string]string{"offset": strconv.Itoa(len(n.data)), "replid": n.replid, "role": string(n.role),
 			"stable": strconv.FormatBool(!n.leaks)}}
 	case engine.Demote, engine.Repoint:
+		if id := a.Arg("ifReplid"); id != "" && n.role == engine.RolePrimary && (id != n.replid || atoi(a.Arg("ifOffset")) != len(n.data)) {
+			return refused(engine.CodeHistory, "%s is elsewhere", n.name)
+		}
 		n.role, n.of = engine.RoleReplica, a.Arg("addr")
 	case engine.Promote:
 		if n.role != engine.RolePrimary {
@@ -340,7 +354,7 @@ func (w *world) facts(running string, generation uint64) plan.Facts {
 		}
 		f.Connected["agent-"+n.name] = n.linked
 		f.Nodes = append(f.Nodes, health.Node{Name: n.name, Agent: "agent-" + n.name, Address: n.addr, Priority: 100, LastRole: n.role,
-			Process: &engine.ProcessState{Name: "p-" + n.name, State: "running"},
+			Process: &engine.ProcessState{Name: "p-" + n.name, State: map[bool]string{true: "stopped", false: "running"}[n.held]},
 			Seen: &engine.Observation{Up: n.up, Role: n.role, ReplicaOf: n.of, History: "h", LinkUp: true, EngineVersion: "7.0.15", Term: w.term,
 				Facts: engine.Facts{QueryMs: &ms, Loading: &no, PersistOK: &yes, FailoverRunning: &no, DataSaving: &no, SyncNeeded: &zero, Reach: reach}}})
 	}

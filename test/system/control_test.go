@@ -44,12 +44,19 @@ type redisNode struct {
 	c    *redis.Client
 }
 
+// quiet keeps the Redis client from printing every refused connection: servers
+// are killed here on purpose.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
 // startUp starts everything on this machine and waits until the Redis cluster
 // is healthy. Without redis-server the test is skipped with that reason.
 func startUp(t *testing.T) *upSite {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed")
 	}
+	redis.SetLogger(quiet{})
 	binary, err := fleet.Binary()
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +264,7 @@ func (n *redisNode) info() map[string]string {
 // links up; it returns the full synchronizations served by all.
 func (s *upSite) checkRoles(want string) (fullSyncs int) {
 	s.t.Helper()
-	err := fleet.Await(20*time.Second, "roles after the operation", func() (bool, string) {
+	err := fleet.Await(60*time.Second, "roles after the operation", func() (bool, string) {
 		fullSyncs = 0
 		primaries, following := 0, 0
 		port := ""
@@ -582,4 +589,59 @@ func TestControlPlaneKilled(t *testing.T) {
 	if _, err := s.call("GET", "/clusters/cache/audit", nil, &page); err != nil || !page.Chain.OK {
 		t.Errorf("audit chain: %+v %v", page, err)
 	}
+}
+
+// pid is a node's process as its agent reports it; 0 while it is not known.
+func (s *upSite) pid(node string) int {
+	var d struct {
+		Nodes []struct {
+			Name string
+			PID  *int
+		}
+	}
+	if _, err := s.call("GET", "/clusters/cache", nil, &d); err != nil {
+		return 0
+	}
+	for _, n := range d.Nodes {
+		if n.Name == node && n.PID != nil {
+			return *n.PID
+		}
+	}
+	return 0
+}
+
+// TestServersKilledMeanwhile: the old primary's or the candidate's server is
+// killed at moments spread over a promotion; its agent starts it again. Each
+// operation ends, never with two primaries, and nothing acknowledged is lost.
+func TestServersKilledMeanwhile(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds = 4
+	}
+	s := startUp(t)
+	primary := s.healthy()
+	w := s.writer("s")
+	states := map[string]int{}
+	for i := range rounds {
+		next := s.redis[(slices.IndexFunc(s.redis, func(n redisNode) bool { return n.Name == primary })+1)%len(s.redis)].Name
+		victim := []string{primary, next}[i%2]
+		pid := s.pid(victim)
+		if pid == 0 {
+			t.Fatalf("no process of %s is known", victim)
+		}
+		id := s.promote(next)
+		delay := time.Duration(i*i/2)*time.Millisecond + time.Duration(rand.IntN(4_000))*time.Microsecond
+		<-time.After(delay)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		o := s.end(id, 180*time.Second)
+		states[strings.Join([]string{o.State, "with", []string{"old primary", "candidate"}[i%2], "killed"}, " ")]++
+		if o.State == "needs-human" {
+			t.Errorf("%s killed after %v: %s", victim, delay, o.Outcome)
+		}
+		s.checkRoles("")
+		primary = s.healthy()
+	}
+	w.end()
+	s.checkData(w)
+	t.Logf("killed %d times: %v", rounds, states)
 }

@@ -178,6 +178,44 @@ func (s *Supervisor) Start(spec Spec) (pid int, already bool, err error) {
 	return p.run.PID, false, nil
 }
 
+// Resume starts a known process that was stopped, this once with further
+// arguments behind its own, and keeps it running from then on. A later restart
+// has only its own arguments again: a program that must remember what they
+// said writes it into its own file.
+func (s *Supervisor) Resume(name string, extra []string) (pid int, already bool, err error) {
+	s.mu.Lock()
+	p, closed := s.procs[name], s.closed
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return 0, false, errors.New("the supervisor is closed")
+	case p == nil:
+		return 0, false, fmt.Errorf("resume %s: %w", name, ErrUnknown)
+	}
+	for _, a := range extra {
+		if strings.ContainsRune(a, 0) {
+			return 0, false, fmt.Errorf("an argument of process %s holds a NUL", name)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rec.Stopped = false
+	if err := writeJSON(s.path(name+".spec.json"), p.rec); err != nil {
+		return 0, false, fmt.Errorf("store process %s: %w", name, err)
+	}
+	if p.ended != nil {
+		return p.run.PID, true, nil
+	}
+	if p.wake != nil {
+		p.wake.Stop()
+	}
+	p.shorts = 0
+	if err := p.start(extra...); err != nil {
+		return 0, false, err
+	}
+	return p.run.PID, false, nil
+}
+
 // Stop ends the process and keeps it stopped, also across restarts of the
 // supervisor: first by request, after the grace time by force.
 // grace 0 means the spec's. With remove the spec is forgotten too.
@@ -310,8 +348,8 @@ func (p *process) watch(run running, ended chan struct{}) {
 	}
 }
 
-// start starts the process. p.mu is held.
-func (p *process) start() error {
+// start starts the process, with further arguments behind its own. p.mu is held.
+func (p *process) start(extra ...string) error {
 	spec := p.rec.Spec
 	fail := func(err error) error {
 		p.state, p.exit = StateFailed, err.Error()
@@ -326,7 +364,7 @@ func (p *process) start() error {
 		return fail(err)
 	}
 	defer out.Close()
-	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd := exec.Command(spec.Path, append(spec.Args[:len(spec.Args):len(spec.Args)], extra...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = spec.Dir, out, out
 	cmd.Env = append(append([]string{}, spec.Env...), markerName+"="+p.s.marker(p.name))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

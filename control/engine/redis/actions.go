@@ -234,6 +234,9 @@ func follow(ctx context.Context, n *node, a engine.Action) (engine.Result, error
 		return engine.Result{}, &engine.ActionError{Code: engine.CodeRefused,
 			Detail: n.in.Node + " is a primary; re-pointing is for replicas", Fix: "demote it instead"}
 	}
+	if err := stillAt(m, a); err != nil {
+		return engine.Result{}, err
+	}
 	done := follows(m, host, port)
 	if !done {
 		if err := n.client.Do(ctx, "REPLICAOF", host, port).Err(); err != nil {
@@ -248,6 +251,25 @@ func follow(ctx context.Context, n *node, a engine.Action) (engine.Result, error
 		}
 	}
 	return values("replicaOf", m.replicaOf(), "offset", m.offset(), engine.ValueAlreadyDone, done), nil
+}
+
+// stillAt refuses when a primary is not where it was read: it was restarted or
+// took writes since, and following another would throw those away.
+func stillAt(m info, a engine.Action) error {
+	replid := a.Arg("ifReplid")
+	if replid == "" || !m.isPrimary() {
+		return nil
+	}
+	was, err := number(a, "ifOffset")
+	if err != nil {
+		return err
+	}
+	if m["master_replid"] == replid && onlyKeepalives(uint64(was), m.offset()) {
+		return nil
+	}
+	return &engine.ActionError{Code: engine.CodeHistory,
+		Detail: fmt.Sprintf("the server is at %d of history %s, not at %d of %s any more", m.offset(), m["master_replid"], was, replid),
+		Fix:    "it was restarted or took writes; compare positions again"}
 }
 
 func promote(ctx context.Context, n *node, _ engine.Action) (engine.Result, error) {
