@@ -127,6 +127,7 @@ func (n *node) open(founding *membership.Founding) error {
 	n.reader = reader.New(l, ix, heads, n.machine.Watermark(), reader.Options{})
 	n.core, err = replica.NewCore(replica.CoreConfig{
 		ID: uint64(n.self.ID), Storage: n.storage, Machine: n.machine, RecentIDs: recentIDs, SkipCatchUpRule: n.c.skipCatchUp,
+		ElectionTicks: electionTicks,
 	})
 	if err != nil {
 		return err
@@ -138,6 +139,9 @@ func (n *node) open(founding *membership.Founding) error {
 	n.reconciler = newReconciler()
 	return nil
 }
+
+// electionTicks is shorter than in production, so that more elections happen in one life.
+const electionTicks = 8
 
 // end ends the process; what happens to the disk is the caller's.
 func (n *node) end() {

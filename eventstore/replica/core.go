@@ -30,10 +30,13 @@ const (
 )
 
 // Defaults of raft's timing, in ticks. With a tick of 50 ms: heartbeats every
-// 100 ms, an election after 400 to 800 ms of silence.
+// 100 ms, an election after 1 to 2 s of silence. A leader whose process has ended
+// is noticed by its closed connections (Core.LeaderGone), long before that; the
+// silence decides only about hosts and networks that vanish, and must be longer
+// than a leader on a busy machine may have to wait for its turn to run.
 const (
 	DefaultHeartbeatTicks = 2
-	DefaultElectionTicks  = 8
+	DefaultElectionTicks  = 20
 )
 
 // CoreConfig says what a Core works on.

@@ -210,7 +210,7 @@ func TestDeposedLeaderKeepsUnknownCommandsUntilTheyAreDecided(t *testing.T) {
 	if len(old.done) != 0 {
 		t.Fatal("an isolated leader gave a verdict")
 	}
-	n.tick(20) // check-quorum deposes it, the others elect
+	n.tick(3 * DefaultElectionTicks) // check-quorum deposes it, the others elect
 	late := &Proposal{Command: command(t, "s", 2)}
 	old.core.Propose(late)
 	n.settle()
@@ -221,7 +221,7 @@ func TestDeposedLeaderKeepsUnknownCommandsUntilTheyAreDecided(t *testing.T) {
 		t.Fatal("the command in its log was given a verdict before it was known")
 	}
 	n.cut = nil
-	n.tick(20)
+	n.tick(3 * DefaultElectionTicks)
 	if proposal.Err != ErrNotAppended {
 		t.Errorf("the command whose entry lost: %v", proposal.Err)
 	}
@@ -298,7 +298,7 @@ func TestRestartKnowsTheConfiguration(t *testing.T) {
 		t.Errorf("it believes it votes: %v", s.core.Status().Conf)
 	}
 	s.core.Campaign()
-	n.tick(40)
+	n.tick(5 * DefaultElectionTicks)
 	if status := s.core.Status(); status.State != raft.StateFollower {
 		t.Errorf("a clone stood for election: %v", status.State)
 	}
@@ -328,7 +328,7 @@ func TestReadIndexIsConfirmedByAQuorumOnly(t *testing.T) {
 	if len(leader.reads) != 1 {
 		t.Fatal("an isolated leader confirmed a read")
 	}
-	n.tick(20)
+	n.tick(3 * DefaultElectionTicks)
 	if len(leader.reads) != 2 || leader.reads[1].Err != ErrNotAppended {
 		t.Fatalf("a deposed leader's read: %+v", leader.reads[1:])
 	}

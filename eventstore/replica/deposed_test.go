@@ -81,7 +81,7 @@ func TestDeposedLeaderRefusesNothingFromThePast(t *testing.T) {
 		t.Errorf("the command that a quorum acknowledged was not answered")
 	}
 	n.cut = nil
-	n.tick(20)
+	n.tick(3 * DefaultElectionTicks)
 	if third.Err != ErrNotAppended {
 		t.Errorf("the command came back with %v", third.Err)
 	}
@@ -105,7 +105,7 @@ func TestChangeWhoseEntryLostIsNotReportedAsDone(t *testing.T) {
 		n.settle()
 	}
 	n.cut = nil
-	n.tick(20)
+	n.tick(3 * DefaultElectionTicks)
 	if isIn(old.core.Status().Conf.GetLearners(), 4) {
 		t.Fatal("the change is in force")
 	}

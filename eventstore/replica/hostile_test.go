@@ -43,7 +43,7 @@ func TestMalformedMessagesAreIgnored(t *testing.T) {
 	beat := &raftpb.Message{Type: raftpb.MsgHeartbeatResp.Enum(), To: &from, From: &to, Term: &term, Context: []byte{1}}
 	leader.core.Receive(beat)
 	leader.core.Propose(&Proposal{Command: command(t, "s", 1)})
-	n.tick(20)
+	n.tick(3 * DefaultElectionTicks)
 	if s := follower.core.Status(); len(leader.done) != 1 || s.Lead != 1 || s.Term != term {
 		t.Errorf("the cluster was disturbed: %+v", s)
 	}
