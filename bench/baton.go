@@ -138,7 +138,7 @@ func (a *batonAppender) attempt(ctx context.Context, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	call, err := streams.NewStreamsClient(c).Append(ctx)
+	call, err := streams.NewStreamsClient(c).Append(ctx, grpc.ForceCodecV2(fastCodec{}))
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (t *batonTarget) pipeline(ctx context.Context, stream string, window int, p
 	if err != nil {
 		return err
 	}
-	call, err := streams.NewStreamsClient(c).BatchAppend(ctx)
+	call, err := streams.NewStreamsClient(c).BatchAppend(ctx, grpc.ForceCodecV2(fastCodec{}))
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,7 @@ func (t *batonTarget) fill(ctx context.Context, n int, payload []byte) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	call, err := streams.NewStreamsClient(c).BatchAppend(ctx)
+	call, err := streams.NewStreamsClient(c).BatchAppend(ctx, grpc.ForceCodecV2(fastCodec{}))
 	if err != nil {
 		return err
 	}
