@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	oldrand "math/rand"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -60,8 +61,7 @@ func Run(seed uint64, o Options) Result {
 		sometimes: map[string]int{}, afterChange: map[*replica.Change]*node{},
 	}
 	c.net = newNetwork(w, c.swarm.Net)
-	c.build()
-	c.live()
+	c.guarded()
 	r := Result{
 		Seed: seed, Violation: c.check.failed, Hash: w.trace.sum, Events: w.trace.count, Sometimes: c.sometimes, Swarm: c.swarm.String(),
 	}
@@ -76,6 +76,17 @@ func Run(seed uint64, o Options) Result {
 		}
 	}
 	return r
+}
+
+// guarded lives the seed; a panic, which ends a real process, is a violation like any other.
+func (c *cluster) guarded() {
+	defer func() {
+		if p := recover(); p != nil {
+			c.check.fail("P10", "a node panics: %v\n%s", p, debug.Stack())
+		}
+	}()
+	c.build()
+	c.live()
 }
 
 func (c *cluster) build() {

@@ -241,7 +241,8 @@ func TestSyncsAreNeeded(t *testing.T) {
 	if with := live(t, seed, Options{}); with.Violation != nil {
 		t.Fatalf("with honest disks:\n%s", report(with))
 	}
-	fmt.Printf("=> sim: with disks that lie about syncs seed %d shows: %v; with honest ones the seed passes\n", seed, found.Violation)
+	shows, _, _ := strings.Cut(found.Violation.Error(), "\n")
+	fmt.Printf("=> sim: with disks that lie about syncs seed %d shows: %s; with honest ones the seed passes\n", seed, shows)
 }
 
 // firstViolation lives seeds until one breaks a promise.

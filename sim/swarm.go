@@ -74,8 +74,8 @@ func drawSwarm(r *rand.Rand) swarm {
 		ReplaceAfter: between(1500*time.Millisecond, 3*time.Second),
 		DiskMax:      between(50*time.Microsecond, 20*time.Millisecond),
 		SegmentBytes: int64(8+r.IntN(56)) << 10,
-		Think:        between(10*time.Millisecond, 200*time.Millisecond),
-		Faults:       between(7*time.Second, 12*time.Second),
+		Think:        between(20*time.Millisecond, 250*time.Millisecond),
+		Faults:       between(6*time.Second, 10*time.Second),
 	}
 	s.ClusterSize = 3
 	if s.Nodes >= 5 && r.IntN(2) == 0 {
