@@ -21,6 +21,11 @@ const (
 	// MaxBatches bounds the entries proposed and not yet committed, so that
 	// commands gather into larger batches instead of queueing in the log.
 	MaxBatches = 2
+	// pipelineBytes of waiting commands are worth a batch of their own while
+	// another is not yet committed. With less, waiting for it costs nobody
+	// anything but halves the writes, syncs and messages for each command: 64
+	// clients that wait for each answer gain a third.
+	pipelineBytes = 128 << 10
 	// maxMessageBytes bounds the entries of one message to a peer.
 	maxMessageBytes = 4 << 20
 	// maxInflightMessages bounds unacknowledged messages to one peer.
@@ -78,6 +83,7 @@ type Core struct {
 	drain   bool   // a proposal was dropped: serve again after everything in flight is applied
 
 	queue      []*Proposal // not yet judged
+	queueBytes int         // of their commands
 	buffer     []byte      // reused for the records of one entry
 	unassigned []*batch    // proposed in this step, index not yet known
 	batches    []*batch    // in the log, by index
@@ -372,7 +378,7 @@ func (c *Core) leadershipLost() {
 	for _, p := range c.queue {
 		c.finish(p, stream.Outcome{}, ErrNotAppended)
 	}
-	c.queue = nil
+	c.queue, c.queueBytes = nil, 0
 	for _, a := range c.answers {
 		c.finish(a.proposal, stream.Outcome{}, ErrNotAppended)
 	}

@@ -13,8 +13,9 @@
 //     responses, messages, commands, a tick. Waiting commands are judged by the
 //     stream.Sequencer (applied heads plus everything in flight) and their
 //     records joined into ONE raft entry of up to MaxBatchBytes. At most
-//     MaxBatches entries are proposed and not yet committed; while they are, new
-//     commands gather, and so batches grow with the load.
+//     MaxBatches entries are proposed and not yet committed, and a further one
+//     only when there is enough for it; meanwhile new commands gather, and so
+//     batches grow with the load.
 //   - the append thread takes all append jobs that wait, writes their entries
 //     with one write and one sync, and only then releases the responses. The
 //     same entries are on their way to the peers meanwhile.

@@ -66,6 +66,7 @@ func (c *Core) Propose(p *Proposal) {
 		return
 	}
 	c.queue = append(c.queue, p)
+	c.queueBytes += len(p.Command.Bytes())
 }
 
 // Resolved takes back a check that ran.
@@ -83,8 +84,13 @@ func (c *Core) Resolved(k *Check) {
 }
 
 func (c *Core) canPropose() bool {
-	return len(c.queue) > 0 && c.serving && !c.drain && c.uncommitted() < MaxBatches &&
-		(c.change == nil || !c.change.holding) && c.Transferring() == 0
+	if len(c.queue) == 0 || !c.serving || c.drain {
+		return false
+	}
+	if n := c.uncommitted(); n >= MaxBatches || n > 0 && c.queueBytes < pipelineBytes {
+		return false
+	}
+	return (c.change == nil || !c.change.holding) && c.Transferring() == 0
 }
 
 // uncommitted counts the entries proposed and not yet handed to apply.
@@ -125,6 +131,7 @@ func (c *Core) nextBatch() (data []byte, items []item) {
 			break
 		}
 		taken++
+		c.queueBytes -= size
 		verdict, err := c.seq.Sequence(p.Command, c.now)
 		if err != nil {
 			c.finish(p, stream.Outcome{}, err)
