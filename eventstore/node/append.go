@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"baton/eventstore/membership"
 	"baton/eventstore/peer"
@@ -35,15 +37,23 @@ const (
 // again within the write timeout. Errors: *NotLeaderError, ErrNoLeader, ErrBusy,
 // ErrStopped (nothing was appended), ErrTimeout (unknown).
 func (n *Node) Append(ctx context.Context, cmd *stream.Command, requireLeader bool) (stream.Outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.WriteTimeout)
-	defer cancel()
 	r := n.replica.Load()
 	if r == nil {
 		return stream.Outcome{}, ErrNoLeader
 	}
-	if status := r.Status(); status.State != raftLeader && (requireLeader || n.cfg.ReadOnlyReplica) {
+	status := r.Status()
+	if status.State != raftLeader && (requireLeader || n.cfg.ReadOnlyReplica) {
 		return stream.Outcome{}, r.LeaderError()
 	}
+	began := time.Now()
+	if status.IsLeader() {
+		outcome, err := n.appendHere(ctx, r, cmd)
+		if !errors.Is(err, replica.ErrNotAppended) {
+			return outcome, err
+		}
+	}
+	ctx, cancel := context.WithDeadline(ctx, began.Add(n.cfg.WriteTimeout))
+	defer cancel()
 	for {
 		outcome, err := n.appendOnce(ctx, r, cmd)
 		if !errors.Is(err, replica.ErrNotAppended) {
@@ -53,6 +63,27 @@ func (n *Node) Append(ctx context.Context, cmd *stream.Command, requireLeader bo
 			return stream.Outcome{}, err
 		}
 	}
+}
+
+// writeTimers are stopped timers for appendHere.
+var writeTimers = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}}
+
+// appendHere tries on this node, which leads. ErrNotAppended says: try again.
+func (n *Node) appendHere(ctx context.Context, r *replica.Replica, cmd *stream.Command) (stream.Outcome, error) {
+	p, err := r.Start(cmd)
+	if err != nil {
+		return stream.Outcome{}, err
+	}
+	timer := writeTimers.Get().(*time.Timer)
+	timer.Reset(n.cfg.WriteTimeout)
+	outcome, err := r.AwaitUntil(ctx, timer.C, p)
+	timer.Stop() // since Go 1.23 nothing is delivered after this
+	writeTimers.Put(timer)
+	return outcome, unknownIfStopped(err)
 }
 
 // Start is the first half of Append on a node that leads: commands are judged

@@ -183,21 +183,30 @@ func (r *Replica) Start(cmd *stream.Command) (*Proposal, error) {
 // Await is the second half of Propose: it waits for the outcome. Errors are
 // those of Propose but ErrBusy.
 func (r *Replica) Await(ctx context.Context, p *Proposal) (stream.Outcome, error) {
+	return r.AwaitUntil(ctx, nil, p)
+}
+
+// AwaitUntil is Await that also gives up, with ErrTimeout, when expired delivers.
+// A timer of the caller's costs less than a context made for each command.
+func (r *Replica) AwaitUntil(ctx context.Context, expired <-chan time.Time, p *Proposal) (stream.Outcome, error) {
+	stopped := false
 	select {
 	case <-p.Done:
 		return p.Outcome, p.Err
 	case <-ctx.Done():
+	case <-expired:
 	case <-r.done:
+		stopped = true
 	}
 	select {
 	case <-p.Done:
 		return p.Outcome, p.Err
 	default:
 	}
-	if ctx.Err() != nil {
-		return stream.Outcome{}, ErrTimeout
+	if stopped && ctx.Err() == nil {
+		return stream.Outcome{}, ErrStopped
 	}
-	return stream.Outcome{}, ErrStopped
+	return stream.Outcome{}, ErrTimeout
 }
 
 // ReadIndex returns nil once a quorum confirmed that this node led after the
