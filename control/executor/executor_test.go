@@ -640,6 +640,24 @@ func TestSecondPrimary(t *testing.T) {
 	if w.nodes["a"].of != w.nodes["b"].addr || w.nodes["a"].persisted != engine.RoleReplica {
 		t.Errorf("a: %+v", w.nodes["a"])
 	}
+	w.mu.Unlock()
+	// It comes back as a replica itself and nobody is primary.
+	w.mu.Lock()
+	w.nodes["b"].role, w.nodes["b"].of = engine.RoleReplica, w.nodes["a"].addr
+	w.mu.Unlock()
+	eventually(t, "b is promoted again", func() bool { return role("b") == engine.RolePrimary })
+	if r := audits(t, p, 3); r[0].Node != "b" || r[0].Outcome != audit.Done {
+		t.Errorf("%+v", r[0])
+	}
+	// It comes back with less than the others: that is for a human.
+	w.mu.Lock()
+	b := w.nodes["b"]
+	b.role, b.of, b.data, b.frozen = engine.RoleReplica, w.nodes["a"].addr, b.data[:1], true
+	w.mu.Unlock()
+	if f, _ := p.Facts("c"); lostRole(&f, "b") {
+		t.Error("a server that lost its data would be promoted")
+	}
+	w.mu.Lock()
 	// Somebody moved it to s by hand: s is primary, b is not.
 	w.nodes["s"].role, w.nodes["s"].of = engine.RolePrimary, ""
 	w.nodes["b"].role, w.nodes["b"].of = engine.RoleReplica, w.nodes["s"].addr

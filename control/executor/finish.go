@@ -32,10 +32,8 @@ func (r *run) finish(ctx context.Context) error {
 	if r.op.Candidate != r.op.Plan.Node {
 		s += fmt.Sprintf("; chosen instead of %s: %s", r.op.Plan.Node, r.op.Why)
 	}
-	for _, id := range []string{plan.StepPersist, plan.StepVerify} {
-		if v := r.value(id, "attention"); v != "" {
-			s += ". Needs attention: " + v
-		}
+	if v := r.value(plan.StepVerify, "attention"); v != "" {
+		s += ". Needs attention: " + v
 	}
 	return r.end(ctx, operation.StateDone, s)
 }

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -476,9 +477,9 @@ func persistRoles(ctx context.Context, r *run) (outcome, error) {
 		return outcome{}, err
 	}
 	out := outcome{detail: "written on " + strings.Join(nodes, ", ")}
-	if len(errs) > 0 {
-		out.detail = "the role would revert on a restart: " + list(nodes, errs)
-		out.values = map[string]string{"attention": out.detail}
+	if len(errs) > 0 { // verify-roles tries again
+		out.detail = "not yet: " + list(nodes, errs)
+		out.values = map[string]string{"failed": out.detail}
 	}
 	return out, ctx.Err()
 }
@@ -489,13 +490,15 @@ const attachTime = 15 * time.Second
 // verifyRoles is what makes an operation done: one primary among all, every
 // replica that answers attached to it, a value written there read back here.
 func verifyRoles(ctx context.Context, r *run) (outcome, error) {
-	b := r.op.Candidate
+	b, promotedAgain := r.op.Candidate, false
 	err := r.insist(ctx, func() (bool, error) {
 		_, err := r.order(ctx, b, engine.VerifyRole, orderTimeout, "role", string(engine.RolePrimary), "waitMs", "1000")
 		if err != nil && !isStale(err) {
+			// It was restarted before its role was in its file.
 			if _, again := r.order(ctx, b, engine.Promote, orderTimeout); again != nil {
 				return false, err
 			}
+			promotedAgain = true
 		}
 		return isStale(err), err
 	})
@@ -511,9 +514,18 @@ func verifyRoles(ctx context.Context, r *run) (outcome, error) {
 	if ctx.Err() != nil {
 		return outcome{}, ctx.Err()
 	}
+	if promotedAgain || r.value(plan.StepPersist, "failed") != "" {
+		again, err := persistRoles(ctx, r)
+		if err != nil {
+			return outcome{}, err
+		}
+		if why := again.values["failed"]; why != "" {
+			errs[b] = fmt.Errorf("a role would revert on a restart: %s", why)
+		}
+	}
 	seq := strconv.FormatUint(r.op.Generation, 10)
 	if _, err := r.order(ctx, b, engine.ProbeWrite, orderTimeout, "seq", seq); err != nil {
-		errs[b] = err
+		errs[b] = errors.Join(errs[b], err)
 	} else {
 		for n, err := range each(nodes, func(n string) error {
 			if errs[n] != nil {

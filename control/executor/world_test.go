@@ -356,7 +356,8 @@ func (w *world) facts(running string, generation uint64) plan.Facts {
 		f.Nodes = append(f.Nodes, health.Node{Name: n.name, Agent: "agent-" + n.name, Address: n.addr, Priority: 100, LastRole: n.role,
 			Process: &engine.ProcessState{Name: "p-" + n.name, State: map[bool]string{true: "stopped", false: "running"}[n.held]},
 			Seen: &engine.Observation{Up: n.up, Role: n.role, ReplicaOf: n.of, History: "h", LinkUp: true, EngineVersion: "7.0.15", Term: w.term,
-				Facts: engine.Facts{QueryMs: &ms, Loading: &no, PersistOK: &yes, FailoverRunning: &no, DataSaving: &no, SyncNeeded: &zero, Reach: reach}}})
+				Details: map[string]string{"keys": fmt.Sprintf("keys=%d,expires=0", len(n.data))},
+				Facts:   engine.Facts{QueryMs: &ms, Loading: &no, PersistOK: &yes, FailoverRunning: &no, DataSaving: &no, SyncNeeded: &zero, Reach: reach}}})
 	}
 	slices.SortFunc(f.Nodes, func(a, b health.Node) int { return cmpString(a.Name, b.Name) })
 	return f
