@@ -24,6 +24,9 @@ RINGS := format vet staticcheck web-test unit race sim system browser
 # Packages of the unit and race rings: everything but whole clusters (sim) and real processes (test/system, test/chaos).
 UNIT_PKGS = $$($(GO) list ./... | grep -v -E '^baton/(sim|test/system|test/browser|gen/)')
 
+# Packages of the race ring: those of them that run goroutines.
+RACE_PKGS = $$($(GO) list ./... | grep -E '^baton/(eventstore|control|platform)/')
+
 .PHONY: help
 help: ## Lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -98,7 +101,7 @@ unit: $(TALLY)
 test-race: race ## Unit tests under the race detector
 race: $(TALLY)
 	@if ! command -v gcc >/dev/null; then $(TALLY) skip race "gcc is missing: the race detector needs it"; \
-	else CGO_ENABLED=1 $(TALLY) go race -- $(GO) test -race -short -json $(UNIT_PKGS); fi
+	else CGO_ENABLED=1 $(TALLY) go race -- $(GO) test -race -short -json $(RACE_PKGS); fi
 
 .PHONY: sim
 sim: $(TALLY) ## Simulates whole clusters: make sim SEEDS=1000, or one of them: make sim SEED=42
