@@ -29,11 +29,11 @@ func (r *run) finish(ctx context.Context) error {
 	if why := r.held[a]; why != "" {
 		s = fmt.Sprintf("%s is the primary; %s: %s", r.op.Candidate, a, why)
 	}
+	if v := r.value(plan.StepVerify, "attention"); v != "" {
+		s = fmt.Sprintf("%s is the %s. Needs attention: %s", r.op.Candidate, primaryWord(r.op.Plan.Engine), v)
+	}
 	if r.op.Candidate != r.op.Plan.Node {
 		s += fmt.Sprintf("; chosen instead of %s: %s", r.op.Plan.Node, r.op.Why)
-	}
-	if v := r.value(plan.StepVerify, "attention"); v != "" {
-		s += ". Needs attention: " + v
 	}
 	return r.end(ctx, operation.StateDone, s)
 }
