@@ -101,13 +101,23 @@ async function until(what, within, fact) {
 const cluster = async (id) => (await call('GET', `/clusters/${id}`)).json;
 const leads = (n) => n.role === 'leader' || n.role === 'primary';
 
-/** Waits for a node that follows and may be promoted; the cluster must have a leader. */
-const candidate = (id) =>
-  until(`a promotable follower in ${id}`, readyMs, async () => {
+/** Longer than the hold-off after which priority moves leadership in a young cluster. */
+const settledMs = 7_000;
+
+/** Waits for a node that follows and may be promoted; the cluster must have had its leader for a while. */
+const candidate = (id) => {
+  let leader = null;
+  let since = 0;
+  return until(`a promotable follower in ${id}`, readyMs, async () => {
     const c = await cluster(id);
+    if ((c?.primary?.node ?? null) !== leader) {
+      leader = c?.primary?.node ?? null;
+      since = Date.now();
+    }
     const to = (c?.nodes ?? []).find((n) => (n.role === 'follower' || n.role === 'replica') && n.promotable.ok);
-    return c?.primary && to ? { from: c.primary.node, to: to.name, generation: c.generation } : null;
+    return leader && to && Date.now() - since >= settledMs ? { from: leader, to: to.name, generation: c.generation } : null;
   });
+};
 
 /** Promotes through the dialog that is open and waits for its result. */
 async function confirm(name) {
