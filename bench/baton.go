@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"baton/gen/eventstore/client"
@@ -199,7 +201,9 @@ func (t *batonTarget) pipeline(ctx context.Context, stream string, window int, p
 	}()
 	for {
 		resp, err := call.Recv()
-		if ctx.Err() != nil {
+		// The server may see the deadline a moment before this side does.
+		if ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded {
+			<-ctx.Done()
 			return <-sent
 		}
 		if err != nil {
