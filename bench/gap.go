@@ -89,6 +89,8 @@ func (g *gapWriters) flow(settle time.Duration, n int) error {
 	g.acks = 0
 	g.mu.Unlock()
 	deadline := time.Now().Add(settle)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for {
 		g.mu.Lock()
 		acks, lastErr := g.acks, g.lastErr
@@ -99,7 +101,7 @@ func (g *gapWriters) flow(settle time.Duration, n int) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("only %d acknowledgements in %v; last error: %v", acks, settle, lastErr)
 		}
-		time.Sleep(time.Millisecond)
+		<-tick.C
 	}
 }
 

@@ -106,17 +106,16 @@ func (t *natsTarget) start(settle time.Duration) error {
 			return err
 		}
 	}
-	deadline := time.Now().Add(settle)
-	for {
-		err := t.createStream()
-		if err == nil {
-			return t.settled(settle)
+	err = fleet.Await(settle, "a stream with three replicas", func() (bool, string) {
+		if err := t.createStream(); err != nil {
+			return false, err.Error()
 		}
-		if time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(50 * time.Millisecond)
+		return true, ""
+	})
+	if err != nil {
+		return err
 	}
+	return t.settled(settle)
 }
 
 func (t *natsTarget) spawn(i int) error {
