@@ -251,8 +251,8 @@ func (c *cluster) changeDone(n *node, ch *replica.Change) {
 		c.count("change failed: " + ch.Err.Error())
 		return
 	}
-	c.w.trace.note(c.w.now, "voters changed", uint64(n.at)+1, uint64(len(ch.Voters)), uint64(len(ch.Learners)))
-	if len(ch.Voters) > 0 && len(ch.Learners) > 0 {
+	c.w.trace.note(c.w.now, "voters changed", uint64(n.at)+1, uint64(len(ch.Voters)), uint64(len(ch.Demote)))
+	if len(ch.Voters) > 0 && len(ch.Demote) > 0 {
 		c.count("voter replaced")
 	}
 	if target != nil {

@@ -154,7 +154,7 @@ func (n *node) changeVoters(a membership.Action) {
 		ch.Voters = append(ch.Voters, uint64(id))
 	}
 	for _, id := range a.Demote {
-		ch.Learners = append(ch.Learners, uint64(id))
+		ch.Demote = append(ch.Demote, uint64(id))
 	}
 	if len(a.Promote) > 0 && len(a.Demote) > 0 {
 		n.c.count("joint change begun")

@@ -128,7 +128,7 @@ func (n *Node) perform(ctx context.Context, r *replica.Replica, action membershi
 		return n.transfer(ctx, r, action.To)
 	}
 	return r.ChangeConf(ctx, &replica.Change{
-		Voters: rawIDs(action.Promote), Learners: rawIDs(action.Demote), NeedMatch: action.NeedMatch,
+		Voters: rawIDs(action.Promote), Demote: rawIDs(action.Demote), NeedMatch: action.NeedMatch,
 		Context: membership.Change{Reason: action.Reason}.Encode(),
 	})
 }

@@ -31,6 +31,7 @@ const (
 type Change struct {
 	Voters   []uint64 // become voters
 	Learners []uint64 // become or stay learners; a voter among them is demoted
+	Demote   []uint64 // voters that become learners; one that was removed since the decision stays away
 	Remove   []uint64
 	Context  []byte // encoded membership.Change, applied with the entry
 	// NeedMatch is the commit index at the decision; every new voter that was a
@@ -97,6 +98,13 @@ func (c *Core) caughtUp(ch *Change) bool {
 	return !slices.ContainsFunc(ch.Voters, func(id uint64) bool { return !fit[id] })
 }
 
+// members are those of ids that are members now.
+func (c *Core) members(ids []uint64) []uint64 {
+	known := make(map[uint64]bool, len(ids))
+	c.rn.WithProgress(func(id uint64, _ raft.ProgressType, _ tracker.Progress) { known[id] = true })
+	return slices.DeleteFunc(slices.Clone(ids), func(id uint64) bool { return !known[id] })
+}
+
 func (c *Core) tryChange() {
 	ch := c.change
 	if !c.canChange() {
@@ -118,6 +126,7 @@ func (c *Core) tryChange() {
 	}
 	add(raftpb.ConfChangeAddNode, ch.Voters)
 	add(raftpb.ConfChangeAddLearnerNode, ch.Learners)
+	add(raftpb.ConfChangeAddLearnerNode, c.members(ch.Demote))
 	add(raftpb.ConfChangeRemoveNode, ch.Remove)
 	ch.proposed, ch.holding = true, false
 	if err := c.rn.ProposeConfChange(conf); err != nil {

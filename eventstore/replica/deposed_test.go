@@ -23,7 +23,7 @@ func expecting(t *testing.T, name string, number int, expected stream.Expected) 
 // still, goes on believing that it leads.
 func (n *net) electBehindItsBack(id uint64) *site {
 	n.t.Helper()
-	for range 60 {
+	for range patience {
 		for _, other := range n.order {
 			if other != 1 {
 				n.sites[other].core.Tick()
@@ -81,7 +81,7 @@ func TestDeposedLeaderRefusesNothingFromThePast(t *testing.T) {
 		t.Errorf("the command that a quorum acknowledged was not answered")
 	}
 	n.cut = nil
-	n.tick(3 * DefaultElectionTicks)
+	n.until("the command comes back", func() bool { return third.Err != nil })
 	if third.Err != ErrNotAppended {
 		t.Errorf("the command came back with %v", third.Err)
 	}
@@ -105,7 +105,7 @@ func TestChangeWhoseEntryLostIsNotReportedAsDone(t *testing.T) {
 		n.settle()
 	}
 	n.cut = nil
-	n.tick(3 * DefaultElectionTicks)
+	n.until("the change is answered", func() bool { return len(old.changes) > 0 })
 	if isIn(old.core.Status().Conf.GetLearners(), 4) {
 		t.Fatal("the change is in force")
 	}
@@ -125,5 +125,28 @@ func TestStrangerDoesNotBecomeVoter(t *testing.T) {
 	n.tick(holdAfterTicks + holdForTicks + 4)
 	if change.Err != ErrNotCaughtUp || isIn(leader.core.Status().Conf.GetVoters(), 4) {
 		t.Errorf("a stranger was promoted: %v, %v", change.Err, leader.core.Status().Conf)
+	}
+}
+
+// Goal: a demotion decided before its voter was removed does not bring it back.
+func TestRemovedVoterIsNotDemotedIntoTheClusterAgain(t *testing.T) {
+	t.Parallel()
+	n := newNet(t, 1, 3, 4)
+	leader := n.lead(1)
+	leader.core.ChangeConf(&Change{Learners: []uint64{4}})
+	n.tick(10)
+	leader.core.ChangeConf(&Change{Remove: []uint64{3}})
+	n.tick(10)
+	stale := &Change{Voters: []uint64{4}, Demote: []uint64{3}}
+	leader.core.ChangeConf(stale)
+	n.until("the change is answered", func() bool { return len(leader.changes) == 3 })
+	if conf := leader.core.Status().Conf; stale.Err != nil || isIn(conf.GetLearners(), 3) || isIn(conf.GetVoters(), 3) || !isIn(conf.GetVoters(), 4) {
+		t.Errorf("configuration %v, %v", conf, stale.Err)
+	}
+	back := &Change{Demote: []uint64{4}}
+	leader.core.ChangeConf(back)
+	n.until("the demotion is answered", func() bool { return len(leader.changes) == 4 })
+	if conf := leader.core.Status().Conf; back.Err != nil || !isIn(conf.GetLearners(), 4) {
+		t.Errorf("after a demotion: %v, %v", conf, back.Err)
 	}
 }
