@@ -33,7 +33,9 @@ const (
 	meetTimeout      = time.Second
 	seedTimeout      = time.Second
 	joinTimeout      = 5 * time.Second
-	complainInterval = 10 * time.Second
+	complainInterval = time.Minute
+	// maxComplaints bounds the reasons that are remembered.
+	maxComplaints = 64
 )
 
 // bootstrapState is what a node without a cluster has found out. It is shared
@@ -43,10 +45,13 @@ type bootstrapState struct {
 	known    map[string]*acquaintance // by peer address, without this node
 	resolved map[string]string        // seed -> peer address; this node's own for itself
 	wake     chan struct{}
+	// complained holds when each reason was logged last.
+	complained map[string]time.Time
 }
 
 func newBootstrapState() *bootstrapState {
-	return &bootstrapState{known: make(map[string]*acquaintance), resolved: make(map[string]string), wake: make(chan struct{}, 1)}
+	return &bootstrapState{known: make(map[string]*acquaintance), resolved: make(map[string]string), wake: make(chan struct{}, 1),
+		complained: make(map[string]time.Time)}
 }
 
 func (b *bootstrapState) poke() {
@@ -82,7 +87,7 @@ func (n *Node) bootstrap() {
 	ticker := time.NewTicker(bootstrapEvery)
 	defer ticker.Stop()
 	var reachable int
-	since, complained := time.Now(), time.Time{}
+	since := time.Now()
 	for n.ctx.Err() == nil {
 		n.resolveSeeds()
 		n.meetAll()
@@ -95,10 +100,7 @@ func (n *Node) bootstrap() {
 		}
 		facts.WaitedFor = time.Since(since)
 		verdict := membership.DecideFounding(facts)
-		if old := n.waiting.Swap(&verdict.Why); old == nil || *old != verdict.Why || time.Since(complained) > complainInterval {
-			n.cfg.Logger.Info("no cluster yet", "why", verdict.Why)
-			complained = time.Now()
-		}
+		n.setWaiting(verdict.Why)
 		switch verdict.Step {
 		case membership.FoundingJoin:
 			if n.askToJoin(verdict.Join) {
@@ -358,8 +360,26 @@ func (n *Node) askToJoin(addresses []string) bool {
 	return false
 }
 
+// setWaiting notes why this node is in no cluster, for its view and its log.
 func (n *Node) setWaiting(why string) {
-	if old := n.waiting.Swap(&why); old == nil || *old != why {
+	n.waiting.Store(&why)
+	if n.boot.complain(why, time.Now()) {
 		n.cfg.Logger.Info("no cluster yet", "why", why)
 	}
+}
+
+// complain tells whether a reason is worth a line in the log: when it is new,
+// and then once in a while. Reasons take turns while a node asks one after the
+// other, so that the last one alone does not tell.
+func (b *bootstrapState) complain(why string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if last, ok := b.complained[why]; ok && now.Sub(last) < complainInterval {
+		return false
+	}
+	if len(b.complained) >= maxComplaints {
+		clear(b.complained)
+	}
+	b.complained[why] = now
+	return true
 }
