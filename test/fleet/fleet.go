@@ -7,7 +7,6 @@ package fleet
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -82,7 +81,7 @@ func New(o Options) (*Fleet, error) {
 	}
 	o.Insecure = o.TLS == nil
 	if o.HTTP == nil {
-		o.HTTP = &http.Client{Timeout: 5 * time.Second}
+		o.HTTP = &http.Client{Timeout: 30 * time.Second}
 	}
 	f := &Fleet{Options: o}
 	ports, err := FreePorts(2 * o.Nodes)
@@ -129,26 +128,6 @@ func Binary() (string, error) {
 		}
 		dir = parent
 	}
-}
-
-// FreePorts returns n distinct ports that were free a moment ago.
-func FreePorts(n int) ([]int, error) {
-	var ports []int
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			l.Close()
-		}
-	}()
-	for range n {
-		l, err := net.Listen("tcp", Host+":0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, l)
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 // Args are the command-line arguments of node i.

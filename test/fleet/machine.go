@@ -1,0 +1,229 @@
+package fleet
+
+import (
+	"fmt"
+	"os"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Machine watches what the machine itself is able to do while a test measures times on it: a wake-up is due each
+// millisecond, a small file is synced every 50 ms, and a fixed piece of arithmetic is done with it. A gap in the
+// service is judged without what the machine stood still meanwhile, because a busy machine is no fault of the program.
+// A Machine may be asked from any goroutine.
+type Machine struct {
+	stop chan struct{}
+	done sync.WaitGroup
+
+	mu    sync.Mutex
+	late  []span // wake-ups that came more than lateFrom after they were due
+	syncs []span
+	work  []time.Duration
+}
+
+// span is a time from its beginning to its end.
+type span struct{ from, to time.Time }
+
+// Gap is a time without service.
+type Gap struct{ From, To time.Time }
+
+// Length is how long the gap was.
+func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
+
+const (
+	wakeEvery = time.Millisecond
+	// lateFrom: a wake-up this much late counts as a stall.
+	lateFrom  = 2 * time.Millisecond
+	syncEvery = 50 * time.Millisecond
+	// workSteps of a dependent multiplication take workUsual on an idle machine of the kind the limits were set on.
+	workSteps = 200_000
+	workUsual = 200 * time.Microsecond
+	// maxSpans bounds what is kept of each kind: an hour of syncs, far more late wake-ups than a test sees.
+	maxSpans = 200_000
+)
+
+// WatchMachine begins to watch; dir is where the small file is synced. End it with Stop.
+func WatchMachine(dir string) (*Machine, error) {
+	f, err := os.CreateTemp(dir, "sync-")
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{stop: make(chan struct{})}
+	m.done.Add(2)
+	go m.wake()
+	go m.sync(f)
+	return m, nil
+}
+
+// Stop ends the watch; what was seen stays.
+func (m *Machine) Stop() {
+	m.mu.Lock()
+	select {
+	case <-m.stop:
+	default:
+		close(m.stop)
+	}
+	m.mu.Unlock()
+	m.done.Wait()
+}
+
+func (m *Machine) wake() {
+	defer m.done.Done()
+	tick := time.NewTicker(wakeEvery)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-m.stop:
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		if now.Sub(last) > wakeEvery+lateFrom {
+			m.mu.Lock()
+			if len(m.late) < maxSpans {
+				m.late = append(m.late, span{last.Add(wakeEvery), now})
+			}
+			m.mu.Unlock()
+		}
+		last = now
+	}
+}
+
+func (m *Machine) sync(f *os.File) {
+	defer m.done.Done()
+	defer os.Remove(f.Name())
+	defer f.Close()
+	tick := time.NewTicker(syncEvery)
+	defer tick.Stop()
+	block := make([]byte, 4096)
+	for {
+		select {
+		case <-m.stop:
+			return
+		case <-tick.C:
+		}
+		from := time.Now()
+		_, err := f.WriteAt(block, 0)
+		if err == nil {
+			err = f.Sync()
+		}
+		to := time.Now()
+		spent := work()
+		m.mu.Lock()
+		if err == nil && len(m.syncs) < maxSpans {
+			m.syncs = append(m.syncs, span{from, to})
+			m.work = append(m.work, spent)
+		}
+		m.mu.Unlock()
+	}
+}
+
+// work does the fixed piece of arithmetic and returns how long it took.
+func work() time.Duration {
+	from := time.Now()
+	x := uint64(from.UnixNano())
+	for range workSteps {
+		x = x*6364136223846793005 + 1442695040888963407
+	}
+	took := time.Since(from)
+	if x == 0 { // keeps the compiler from leaving the loop out
+		took++
+	}
+	return took
+}
+
+// Stalled is how long the machine stood still during the gap: all late wake-ups and the longest sync, at most the
+// gap itself.
+func (m *Machine) Stalled(g Gap) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var total, longest time.Duration
+	for _, s := range m.late {
+		total += overlap(s, g)
+	}
+	for _, s := range m.syncs {
+		longest = max(longest, overlap(s, g))
+	}
+	return min(total+longest, g.Length())
+}
+
+func overlap(s span, g Gap) time.Duration {
+	from, to := s.from, s.to
+	if from.Before(g.From) {
+		from = g.From
+	}
+	if to.After(g.To) {
+		to = g.To
+	}
+	return max(0, to.Sub(from))
+}
+
+// Slowness is how many times longer than usual the fixed piece of arithmetic took at the median, at least 1.
+func (m *Machine) Slowness() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.work) == 0 {
+		return 1
+	}
+	return max(1, float64(middle(m.work))/float64(workUsual))
+}
+
+// String tells what the machine was able to do, on one line.
+func (m *Machine) String() string {
+	slow := m.Slowness()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var late time.Duration
+	for _, s := range m.late {
+		late = max(late, s.to.Sub(s.from))
+	}
+	syncs := make([]time.Duration, len(m.syncs))
+	for i, s := range m.syncs {
+		syncs[i] = s.to.Sub(s.from)
+	}
+	sort.Slice(syncs, func(i, j int) bool { return syncs[i] < syncs[j] })
+	at := func(q float64) time.Duration {
+		if len(syncs) == 0 {
+			return 0
+		}
+		return syncs[min(len(syncs)-1, int(q*float64(len(syncs))))]
+	}
+	return fmt.Sprintf("longest late wake-up %s, %d of more than %s; sync p50 %s, p99 %s, max %s; arithmetic %.1f times the usual",
+		short(late), len(m.late), short(lateFrom), short(at(0.5)), short(at(0.99)), short(at(1)), slow)
+}
+
+// Judge compares gaps with limits of their median and their longest on an idle machine. Both are judged without what
+// the machine stood still in each gap, and grow with its slowness. It returns a line that tells both as they were
+// measured and as they were judged, and whether they are within the limits.
+func (m *Machine) Judge(gaps []Gap, median, longest time.Duration) (line string, ok bool) {
+	if len(gaps) == 0 {
+		return "nothing was measured", false
+	}
+	var raw, own []time.Duration
+	for _, g := range gaps {
+		raw = append(raw, g.Length())
+		own = append(own, g.Length()-m.Stalled(g))
+	}
+	slow := m.Slowness()
+	allowedMedian, allowedLongest := time.Duration(slow*float64(median)), time.Duration(slow*float64(longest))
+	ok = middle(own) <= allowedMedian && most(own) <= allowedLongest
+	return fmt.Sprintf("median %s, max %s; without the machine's own stalls median %s, max %s; limits %s and %s (machine: %s)",
+		short(middle(raw)), short(most(raw)), short(middle(own)), short(most(own)), short(allowedMedian), short(allowedLongest), m), ok
+}
+
+func middle(all []time.Duration) time.Duration {
+	s := append([]time.Duration(nil), all...)
+	sort.Slice(s, func(i, j int) bool { return s[i] < s[j] })
+	return s[len(s)/2]
+}
+
+func most(all []time.Duration) (d time.Duration) {
+	for _, x := range all {
+		d = max(d, x)
+	}
+	return d
+}
+
+func short(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
