@@ -79,7 +79,7 @@ func startUp(t *testing.T, binary, data string, more ...string) *upRun {
 	case <-up:
 	case <-u.done:
 		t.Fatalf("it ended:\n%s", u.output())
-	case <-time.After(60 * time.Second):
+	case <-time.After(3 * time.Minute):
 		t.Fatalf("it did not come up:\n%s", u.output())
 	}
 	return u
@@ -143,7 +143,7 @@ func supervised(t *testing.T, data string) map[string]int {
 
 func waitFor(t *testing.T, u *upRun, what string, ok func() bool) {
 	t.Helper()
-	deadline, tick := time.Now().Add(60*time.Second), time.NewTicker(50*time.Millisecond)
+	deadline, tick := time.Now().Add(3*time.Minute), time.NewTicker(50*time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
@@ -205,7 +205,7 @@ func TestUpStartsEverythingAdoptsWhatRunsAndEndsIt(t *testing.T) {
 	u.cmd.Process.Signal(syscall.SIGINT)
 	select {
 	case <-u.done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(3 * time.Minute):
 		t.Fatalf("Ctrl-C did not end it:\n%s", u.output())
 	}
 	if code := u.cmd.ProcessState.ExitCode(); code != 0 {

@@ -235,6 +235,10 @@ func TestPromotion(t *testing.T) {
 	if c := get[ClusterDetail](s, "GET", "/clusters/c", nil, viewer); c.RunningOperation == nil || *c.RunningOperation != accepted.OperationID || c.Activity[0].Outcome != "running" {
 		t.Errorf("the page does not show what runs: %+v", c.Activity[0])
 	}
+	// A fast run may pass through a state between two looks: it is held in this one.
+	s.eventually("the operation runs", func() bool {
+		return get[Operation](s, "GET", "/operations/"+accepted.OperationID, nil, viewer).State == "running"
+	})
 	states := map[string]bool{}
 	release := sync.OnceFunc(func() { close(hold) })
 	all := s.events("/events?cluster=c&operation="+accepted.OperationID, viewer, func(e event) bool {

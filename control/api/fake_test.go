@@ -153,7 +153,7 @@ func newSite(t testing.TB) *site {
 
 func (s *site) eventually(what string, cond func() bool) {
 	s.t.Helper()
-	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(20*time.Second)
+	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(time.Minute)
 	defer tick.Stop()
 	defer limit.Stop()
 	for !cond() {
@@ -240,7 +240,7 @@ type event struct{ id, name, data string }
 // events reads a stream until want is satisfied.
 func (s *site) events(path string, edit func(*http.Request), want func(event) bool) []event {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	req, _ := http.NewRequestWithContext(ctx, "GET", s.url+Prefix+path, nil)
 	edit(req)

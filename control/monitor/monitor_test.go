@@ -114,7 +114,7 @@ func TestHistory(t *testing.T) {
 // its context.
 func TestFresh(t *testing.T) {
 	m, h, now := setup(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	go func() { _ = m.Run(ctx) }()
 	h.ch <- report(*now, *now, engine.RoleReplica, true, 0)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"baton/eventstore/membership"
 	"baton/eventstore/reader"
 	"baton/eventstore/stream"
+	"baton/test/fleet"
 )
 
 // cluster is a number of nodes in this process, linked over loopback.
@@ -44,12 +44,11 @@ func newCluster(t *testing.T, size, count int, tune func(i int, c *Config)) *clu
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := fleet.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", ports[0])
 }
 
 func (c *cluster) start(i int) {
@@ -102,7 +101,7 @@ func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := check()
 		if err == nil {

@@ -85,13 +85,15 @@ func TestLinkToASilentPeerIsGivenUp(t *testing.T) {
 	for range 2 {
 		select {
 		case <-dials:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("the link was kept")
 		}
 	}
 }
 
 // Goal: status and its answers alone keep a link open.
+// Method: four silences long nothing else is sent. A machine that stands still for a silence breaks a link too, so
+// one try in ten must do; a link that status does not keep open is lost in each.
 func TestLinkWithNothingButStatusStaysOpen(t *testing.T) {
 	t.Parallel()
 	lost := make(chan struct{}, 1)
@@ -99,10 +101,13 @@ func TestLinkWithNothingButStatusStaysOpen(t *testing.T) {
 	_, address := newImpatient(t, 2, make(chan struct{}, 1))
 	a.SetTargets([]Target{{ID: 2, Address: address}})
 	broadcast(t, a)
-	eventually(t, "a link", func() bool { return a.Up(2) })
-	select {
-	case <-lost:
-		t.Error("the link was lost")
-	case <-time.After(1200 * time.Millisecond):
+	for range 10 {
+		eventually(t, "a link", func() bool { return a.Up(2) })
+		select {
+		case <-lost:
+		case <-time.After(1200 * time.Millisecond):
+			return
+		}
 	}
+	t.Error("the link was lost each time")
 }

@@ -55,7 +55,7 @@ func (p *tape) Flush() error {
 // await waits until the tape holds want, and nothing else.
 func (p *tape) await(t *testing.T, want ...string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		p.mu.Lock()
 		got := slices.Clone(p.lines)
@@ -77,7 +77,7 @@ func (p *tape) await(t *testing.T, want ...string) {
 // awaitPauses waits until Flush was called n times.
 func (p *tape) awaitPauses(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		p.mu.Lock()
 		got := p.pauses
 		p.mu.Unlock()
@@ -118,7 +118,7 @@ func ended(t *testing.T, p *tape, want error) {
 		if !errors.Is(err, want) {
 			t.Errorf("ended with %v, want %v", err, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("subscription does not end")
 	}
 }
@@ -206,7 +206,7 @@ func TestSubscribeAll(t *testing.T) {
 	ahead, _ := n.followAll(t, AllSubscription{From: lastEvent(t, n, v.Record)})
 	n.publish()
 	n.entry(n.events("s", "d"))
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for seen := false; !seen; {
 		ahead.mu.Lock()
 		seen = slices.Contains(ahead.lines, "s/3 d") && !slices.Contains(ahead.lines, "s/2 c")
@@ -279,7 +279,7 @@ func TestJoinOfCatchUpAndLive(t *testing.T) {
 	}
 	check := func(p *tape) {
 		t.Helper()
-		deadline := time.After(10 * time.Second)
+		deadline := time.After(time.Minute)
 		for {
 			p.mu.Lock()
 			var got []string

@@ -23,6 +23,7 @@ import (
 	"baton/eventstore/rpc"
 	"baton/gen/eventstore/client"
 	"baton/gen/eventstore/streams"
+	"baton/test/fleet"
 )
 
 // house is nodes of this process with their ports, reached by generated clients as any client would.
@@ -67,12 +68,11 @@ func newHouse(t testing.TB, o houseOptions) *house {
 			t.Fatal(err)
 		}
 		listeners[i] = l
-		p, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := fleet.FreePorts(1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		peers[i] = p.Addr().String()
-		p.Close()
+		peers[i] = fmt.Sprintf("127.0.0.1:%d", port[0])
 	}
 	for i, l := range listeners {
 		tcp := l.Addr().(*net.TCPAddr)
@@ -164,7 +164,7 @@ func (s *served) get(t *testing.T, path string) (int, string) {
 
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	pause := time.NewTicker(5 * time.Millisecond)
 	defer pause.Stop()
 	for {
@@ -180,7 +180,7 @@ func eventually(t testing.TB, what string, check func() error) {
 }
 
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -72,7 +72,7 @@ func TestNonsenseOnThePortClosesThatConnectionOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		_, _ = io.WriteString(conn, nonsense)
 		_ = conn.(*net.TCPConn).CloseWrite()
 		// Whatever is answered, the connection ends.
@@ -227,7 +227,7 @@ func TestSecureNodeTellsCallersApart(t *testing.T) {
 	// HTTP: 1.1 and 2, from clients that offer both as curl does.
 	for _, two := range []bool{false, true} {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: two}
-		httpClient := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+		httpClient := &http.Client{Transport: transport, Timeout: time.Minute}
 		for _, c := range []struct {
 			path, header string
 			want         int
@@ -277,7 +277,7 @@ func TestPingsOfIdleClientsAreWelcome(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func state(s *Supervisor, name string) engine.ProcessState {
 
 func poll(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline, tick := time.Now().Add(20*time.Second), time.NewTicker(5*time.Millisecond)
+	deadline, tick := time.Now().Add(time.Minute), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
