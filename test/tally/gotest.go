@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -28,18 +29,21 @@ type testKey struct{ pkg, test string }
 type goTally struct {
 	c       counts
 	output  map[testKey][]string
-	result  map[testKey]string // pass, fail, skip
-	order   []testKey          // in order of their end
+	result  map[testKey]string   // pass, fail, skip
+	failed  map[testKey][]string // output of what failed
+	order   []testKey            // in order of their end
 	parents map[testKey]bool
+	build   []string // what the compiler said
 	show    func(string)
 }
 
 func newGoTally(ring string, show func(string)) *goTally {
 	return &goTally{
-		c:       counts{Ring: ring},
+		c:       counts{Ring: ring, Packages: map[string]float64{}},
 		output:  map[testKey][]string{},
 		result:  map[testKey]string{},
 		parents: map[testKey]bool{},
+		failed:  map[testKey][]string{},
 		show:    show,
 	}
 }
@@ -49,6 +53,7 @@ func (g *goTally) add(e event) {
 	switch e.Action {
 	case "build-output":
 		g.show(e.Output)
+		g.build = append(g.build, e.Output)
 	case "run":
 		for i := strings.LastIndex(e.Test, "/"); i > 0; i = strings.LastIndex(e.Test[:i], "/") {
 			g.parents[testKey{e.Package, e.Test[:i]}] = true
@@ -65,9 +70,14 @@ func (g *goTally) add(e event) {
 			for _, l := range g.output[k] {
 				g.show(l)
 			}
+			g.failed[k] = g.output[k]
+			if e.FailedBuild != "" {
+				g.failed[k] = append(g.build, g.failed[k]...)
+			}
 		}
 		if e.Test == "" {
 			g.show(fmt.Sprintf("%-5s %s %.1fs\n", e.Action, e.Package, e.Elapsed))
+			g.c.Packages[e.Package] = e.Elapsed
 		}
 		if e.Action != "skip" {
 			delete(g.output, k)
@@ -95,6 +105,7 @@ func (g *goTally) total() counts {
 			if leaf || !blamed[k] {
 				g.c.Failed++
 				g.c.Names = append(g.c.Names, strings.TrimSpace(k.pkg+" "+k.test))
+				g.c.Failures = append(g.c.Failures, failure{Package: k.pkg, Test: k.test, Output: told(g.failed[k])})
 			}
 		case "pass":
 			if leaf {
@@ -124,7 +135,8 @@ func reason(lines []string) string {
 func runGo(ring string, command []string) error {
 	started := time.Now()
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stderr = os.Stderr
+	var end tail
+	cmd.Stderr = io.MultiWriter(os.Stderr, &end)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -158,6 +170,7 @@ func runGo(ring string, command []string) error {
 	if runErr != nil && c.Failed == 0 {
 		c.Failed++
 		c.Names = append(c.Names, strings.Join(command, " ")+": "+runErr.Error())
+		c.Failures = append(c.Failures, failure{Test: ring, Output: append(end.lines(), runErr.Error())})
 	}
 	return finish(c, started)
 }

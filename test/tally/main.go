@@ -10,6 +10,8 @@
 //
 // A test is a leaf: a Go test that has subtests is not counted beside them. Counts stand
 // in artifacts/tally/RING.json (directory: $TEST_ARTIFACTS, default artifacts).
+// The report tells every failure again with the end of its output, then each ring, then the total: whoever sees only
+// the last lines of a log knows what failed.
 // A line of test output that holds "=> " is always shown: that is how a passing test prints
 // the figures it measured.
 package main
@@ -18,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +39,10 @@ type counts struct {
 	Names   []string `json:"failedTests,omitempty"` // what failed, in order of appearance
 	Reasons []string `json:"skipReasons,omitempty"` // why something was skipped
 	Order   int64    `json:"order"`                 // unix nanoseconds at the end, to list rings as they ran
+	// Failures are told again at the end of the report, in order of appearance.
+	Failures []failure `json:"failures,omitempty"`
+	// Packages are how long each package took, for those who want it shorter.
+	Packages map[string]float64 `json:"packages,omitempty"`
 }
 
 func main() {
@@ -133,11 +140,12 @@ func line(c counts) string {
 func runCheck(ring string, command []string) error {
 	started := time.Now()
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	var end tail
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &end), io.MultiWriter(os.Stderr, &end)
 	c := counts{Ring: ring, Passed: 1}
 	if err := cmd.Run(); err != nil {
 		fmt.Printf("%s: %s: %v\n", ring, strings.Join(command, " "), err)
-		c = counts{Ring: ring, Failed: 1, Names: []string{ring}}
+		c = counts{Ring: ring, Failed: 1, Names: []string{ring}, Failures: []failure{{Test: ring, Output: append(end.lines(), err.Error())}}}
 	}
 	return finish(c, started)
 }
@@ -149,24 +157,25 @@ func runVitest(ring, file string, command []string) error {
 		return err
 	}
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	var end tail
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &end), io.MultiWriter(os.Stderr, &end)
 	runErr := cmd.Run()
-	var rep struct {
-		NumPassedTests  int
-		NumFailedTests  int
-		NumPendingTests int
-	}
+	var rep vitestReport
 	b, err := os.ReadFile(file)
 	if err == nil {
 		err = json.Unmarshal(b, &rep)
 	}
 	if err != nil {
 		fmt.Printf("%s: no report: %v\n", ring, err)
-		return finish(counts{Ring: ring, Failed: 1, Names: []string{ring + " (no report)"}}, started)
+		return finish(counts{Ring: ring, Failed: 1, Names: []string{ring + " (no report)"}, Failures: []failure{{Test: ring, Output: end.lines()}}}, started)
 	}
 	c := counts{Ring: ring, Passed: rep.NumPassedTests, Failed: rep.NumFailedTests, Skipped: rep.NumPendingTests}
+	c.Failures = rep.failures()
+	for _, f := range c.Failures {
+		c.Names = append(c.Names, strings.TrimSpace(f.Package+" "+f.Test))
+	}
 	if runErr != nil && c.Failed == 0 {
-		c.Failed, c.Names = 1, []string{ring + ": " + runErr.Error()}
+		c.Failed, c.Names, c.Failures = 1, []string{ring + ": " + runErr.Error()}, []failure{{Test: ring, Output: end.lines()}}
 	}
 	return finish(c, started)
 }
@@ -190,6 +199,14 @@ func report() error {
 		all = append(all, c)
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Order < all[j].Order })
+	for _, c := range all {
+		for _, r := range c.Reasons {
+			fmt.Printf("skipped  %s: %s\n", c.Ring, r)
+		}
+	}
+	if lines := digest(all); len(lines) > 0 {
+		fmt.Printf("\nWhat failed, each with the end of its output (all of it is above):\n%s\n", strings.Join(lines, "\n"))
+	}
 	var total counts
 	fmt.Printf("\n%-14s %7s %7s %8s %8s\n", "ring", "passed", "failed", "skipped", "seconds")
 	for _, c := range all {
@@ -197,16 +214,6 @@ func report() error {
 		total.Passed += c.Passed
 		total.Failed += c.Failed
 		total.Skipped += c.Skipped
-	}
-	for _, c := range all {
-		for _, r := range c.Reasons {
-			fmt.Printf("skipped  %s: %s\n", c.Ring, r)
-		}
-	}
-	for _, c := range all {
-		for _, n := range c.Names {
-			fmt.Printf("FAILED   %s: %s\n", c.Ring, n)
-		}
 	}
 	fmt.Println()
 	if len(all) == 0 {
