@@ -197,6 +197,35 @@ func (c *CA) ServerConfig(hosts []string) (*tls.Config, error) {
 	}, nil
 }
 
+// PeerConfigs are mutual TLS between the control nodes themselves, both ways:
+// only holders of a control certificate are let in, and only they are trusted.
+// An agent's certificate, of the same authority, is refused.
+func (c *CA) PeerConfigs(id string) (server, client *tls.Config, err error) {
+	certPEM, keyPEM, err := c.IssueNode(Identity{KindControl, id}, []string{ServerName})
+	if err != nil {
+		return nil, nil, err
+	}
+	pair, err := tls.X509KeyPair(append(certPEM, c.pem...), keyPEM)
+	if err != nil {
+		return nil, nil, err
+	}
+	onlyControl := func(cs tls.ConnectionState) error {
+		who, err := PeerIdentity(cs)
+		if err != nil {
+			return err
+		}
+		if who.Kind != KindControl {
+			return fmt.Errorf("a certificate of kind %q may not act as a control node", who.Kind)
+		}
+		return nil
+	}
+	server = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool(c.cert), VerifyConnection: onlyControl}
+	client = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair},
+		RootCAs: pool(c.cert), ServerName: ServerName, VerifyConnection: onlyControl}
+	return server, client, nil
+}
+
 // ServerName is the name in every control plane certificate: agents verify it
 // instead of the address they dialed, which may change.
 const ServerName = "baton-control"
