@@ -38,7 +38,7 @@ const (
 	syncEvery = 50 * time.Millisecond
 	// workSteps of a dependent multiplication take workUsual on an idle machine of the kind the limits were set on.
 	workSteps = 200_000
-	workUsual = 200 * time.Microsecond
+	workUsual = 400 * time.Microsecond
 	// maxSpans bounds what is kept of each kind: an hour of syncs, far more late wake-ups than a test sees.
 	maxSpans = 200_000
 )
