@@ -6,13 +6,16 @@
 // One procedure is one file (redis_promotion.go, eventstore_promotion.go),
 // which opens with the list of its steps. The plan decided what happens; the
 // procedures leave nothing to choose but what to do when a step fails.
+// Operations are of many kinds; kinds.go holds the table of them all.
 //
 // # Before and after the point of no return
 //
 // Before it every failure takes back what was done, and so does a restart of
-// the control plane, because a write pause may have ended meanwhile. After it
-// everything goes forward; a restart continues, and re-establishes the pause
-// and the equality of positions first when the old primary still takes writes.
+// the control plane where a procedure depends on moments: the write pause of a
+// promotion may have ended meanwhile. Where every step may be repeated a
+// restart goes on instead (kind.resumes). After the point everything goes
+// forward; a restart continues, and a promotion re-establishes the pause and
+// the equality of positions first when the old primary still takes writes.
 //
 // One goroutine drives one operation; an Executor may be used from many.
 package executor
@@ -93,8 +96,9 @@ type Executor struct {
 	mu      sync.Mutex
 	ctx     context.Context
 	wg      sync.WaitGroup
-	driving map[string]bool // operations with a goroutine
-	left    map[string]bool // operations another control plane is in charge of
+	kinds   map[kindKey]kind
+	driving map[string]context.CancelCauseFunc // operations with a goroutine; ends its work before the point of no return
+	left    map[string]bool                    // operations another control plane is in charge of
 }
 
 // New returns an executor; Start makes it resume what is unfinished.
@@ -111,7 +115,7 @@ func New(o Options) *Executor {
 	if o.Guard == 0 {
 		o.Guard = DefaultGuard
 	}
-	return &Executor{Options: o, driving: map[string]bool{}, left: map[string]bool{}}
+	return &Executor{Options: o, kinds: kindTable(), driving: map[string]context.CancelCauseFunc{}, left: map[string]bool{}}
 }
 
 // Start resumes every unfinished operation and closes the audit of finished
@@ -172,7 +176,7 @@ func (e *Executor) sweep(ctx context.Context) {
 func (e *Executor) busy(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.driving[id] || e.left[id]
+	return e.driving[id] != nil || e.left[id]
 }
 
 // Wait returns when no operation is being driven any more: after ctx of Start
@@ -191,6 +195,8 @@ type Request struct {
 	Who        audit.Who
 	// UndoOf is the operation that is switched back.
 	UndoOf string
+	// Approver and Waited: see operation.Requested.
+	Approver, Waited string
 }
 
 // Refusals of a Request. Nothing was changed.
@@ -302,31 +308,16 @@ func (e *Executor) Promote(ctx context.Context, r Request) (string, error) {
 		}
 		req := operation.Requested{Operation: newID(), Kind: operation.Promotion, UndoOf: r.UndoOf,
 			Requester: r.Who.Name, Role: r.Who.Role, Source: r.Who.Source, IP: r.Who.IP, Reason: r.Reason,
-			Overrides: r.Overrides, Plan: p, RolesBefore: Roles(&f), Rejected: rejected(&f, r.Node), At: e.Now()}
+			Overrides: r.Overrides, Approver: r.Approver, Waited: r.Waited, Plan: p, RolesBefore: Roles(&f), Rejected: rejected(&f, r.Node), At: e.Now()}
 		if r.UndoOf != "" {
 			req.Kind = operation.SwitchBack
 		}
-		ev, err := encode(req)
-		if err != nil {
+		req.Plan.Kind = req.Kind
+		if moved, err := e.take(ctx, r.Cluster, c.Revision, req, nil); err != nil {
 			return "", err
+		} else if !moved {
+			return req.Operation, nil
 		}
-		rev, err := e.Journal.Append(ctx, inventory.Stream(r.Cluster), c.Revision, ev)
-		var conflict *journal.ConflictError
-		if errors.As(err, &conflict) {
-			if err := e.Inventory.Wait(ctx, inventory.Stream(r.Cluster), conflict.Actual); err != nil {
-				return "", err
-			}
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("journal the request: %w", err)
-		}
-		if err := e.Inventory.Wait(ctx, inventory.Stream(r.Cluster), rev); err != nil {
-			return "", err
-		}
-		o, _ := e.Inventory.Operation(req.Operation)
-		e.drive(o, false)
-		return req.Operation, nil
 	}
 	return "", fmt.Errorf("the stream of cluster %s keeps moving; try again", r.Cluster)
 }
@@ -376,15 +367,6 @@ func (e *Executor) running(id string) error {
 	return &RunningError{Operation: id, What: Sentence(&o)}
 }
 
-// Sentence says what a running operation does, who began it and where it is.
-func Sentence(o *operation.Operation) string {
-	s := fmt.Sprintf("%s of %s to %s, begun by %s at %s", o.Kind, o.Plan.Node, primaryWord(o.Plan.Engine), o.Requester, o.At.UTC().Format("15:04:05"))
-	if i := o.Next(); i >= 0 && !o.State.Final() {
-		s += fmt.Sprintf(", is at step %d of %d: %s", i+1, len(o.Steps), o.Steps[i].Title)
-	}
-	return s
-}
-
 // Roles are the present roles of all nodes, in the engine's own words.
 func Roles(f *plan.Facts) []operation.Role {
 	out := make([]operation.Role, len(f.Nodes))
@@ -423,15 +405,23 @@ func rejected(f *plan.Facts, chosen string) []operation.Role {
 func (e *Executor) drive(o operation.Operation, resumed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.driving[o.Operation] || e.ctx == nil || e.ctx.Err() != nil {
+	if e.driving[o.Operation] != nil || e.ctx == nil || e.ctx.Err() != nil {
 		return
 	}
-	e.driving[o.Operation] = true
-	c, _ := e.Inventory.Cluster(o.Plan.Cluster)
-	r := &run{e: e, op: o, rev: c.Revision, began: map[string]bool{}, held: map[string]string{}, inDoubt: map[string]bool{}, log: e.Log.With("operation", o.Operation, "cluster", o.Plan.Cluster)}
+	k, ok := e.kindOf(o.Kind, o.Plan.Engine)
+	if !ok {
+		e.Log.Error("this version cannot carry an operation out; a newer one must", "operation", o.Operation, "kind", o.Kind, "engine", o.Plan.Engine)
+		e.left[o.Operation] = true
+		return
+	}
+	work, end := context.WithCancelCause(e.ctx)
+	e.driving[o.Operation] = end
+	r := &run{e: e, op: o, kind: k, work: work, rev: e.Inventory.Revision(inventory.Stream(o.Plan.Cluster)), began: map[string]bool{}, held: map[string]string{},
+		inDoubt: map[string]bool{}, log: e.Log.With("operation", o.Operation, "kind", o.Kind, "cluster", o.Plan.Cluster)}
 	e.wg.Add(1)
 	go func() {
 		defer e.wg.Done()
+		defer end(nil)
 		err := r.run(e.ctx, resumed)
 		if err != nil {
 			r.log.Warn("operation is left", "err", err)

@@ -537,7 +537,7 @@ func TestPlansMatchProcedures(t *testing.T) {
 				t.Errorf("step %+v", s)
 			}
 		}
-		for _, s := range procedureOf(eng) {
+		for _, s := range kindTable()[kindKey{operation.Promotion, eng}].procedure {
 			known = append(known, s.id)
 		}
 		if fmt.Sprint(steps) != fmt.Sprint(known) {

@@ -20,22 +20,40 @@ const freshTime = 3 * time.Second
 func (r *run) finish(ctx context.Context) error {
 	a := r.op.Plan.From
 	switch {
-	case r.op.State == operation.StateRollingBack:
+	case r.op.State == operation.StateRollingBack && operation.Moves(r.op.Kind) && a != "":
 		return r.end(ctx, operation.StateRolledBack, fmt.Sprintf("Rolled back: %s. %s is still the %s", r.op.Why, a, primaryWord(r.op.Plan.Engine)))
-	case r.op.Candidate == a:
+	case r.op.State == operation.StateRollingBack:
+		return r.end(ctx, operation.StateRolledBack, "Rolled back: "+r.op.Why+r.remains())
+	case r.op.Generation > r.op.Plan.Generation && r.op.Candidate == a:
 		return r.end(ctx, operation.StateRolledBack, fmt.Sprintf("Returned to %s in generation %d: %s", a, r.op.Generation, r.op.Why))
 	}
-	s := fmt.Sprintf("%s is the %s, %s follows it", r.op.Candidate, primaryWord(r.op.Plan.Engine), a)
-	if why := r.held[a]; why != "" {
-		s = fmt.Sprintf("%s is the primary; %s: %s", r.op.Candidate, a, why)
+	if r.kind.outcome != nil {
+		return r.end(ctx, operation.StateDone, r.kind.outcome(r))
 	}
-	if v := r.value(plan.StepVerify, "attention"); v != "" {
-		s = fmt.Sprintf("%s is the %s. Needs attention: %s", r.op.Candidate, primaryWord(r.op.Plan.Engine), v)
+	return r.end(ctx, operation.StateDone, "Done: "+What(&r.op))
+}
+
+// couldNot begins the detail of a step that could not be taken back.
+const couldNot = "could not be taken back: "
+
+// remains names what a roll-back left behind.
+func (r *run) remains() string {
+	var out []string
+	for _, s := range r.op.Steps {
+		if strings.HasPrefix(s.Detail, couldNot) {
+			out = append(out, s.Title+" "+s.Detail)
+		}
 	}
-	if r.op.Candidate != r.op.Plan.Node {
-		s += fmt.Sprintf("; chosen instead of %s: %s", r.op.Plan.Node, r.op.Why)
+	for _, ev := range r.pending {
+		if u, ok := ev.(operation.StepUndone); ok && strings.HasPrefix(u.Detail, couldNot) {
+			s, _ := r.op.Step(u.Step)
+			out = append(out, s.Title+" "+u.Detail)
+		}
 	}
-	return r.end(ctx, operation.StateDone, s)
+	if len(out) == 0 {
+		return ". What had been begun was taken back"
+	}
+	return ". Needs attention: " + strings.Join(out, "; ")
 }
 
 func primaryWord(eng string) string { return RoleWord(eng, engine.RolePrimary) }
@@ -49,8 +67,16 @@ func (r *run) end(ctx context.Context, state operation.State, sentence string) e
 	if ctx.Err() != nil {
 		return errStopped
 	}
-	fin := operation.Finished{Operation: r.op.Operation, State: state, Outcome: sentence,
-		Stall: r.stall(), Proof: r.proof(state), RolesAfter: Roles(&f), At: r.e.Now()}
+	fin := operation.Finished{Operation: r.op.Operation, State: state, Outcome: sentence, RolesAfter: Roles(&f), At: r.e.Now()}
+	if r.kind.prove != nil {
+		fin.Stall, fin.Proof = r.kind.prove(r, state)
+	}
+	if r.kind.closing != nil {
+		var err error
+		if r.with, err = r.kind.closing(r, state); err != nil {
+			return fmt.Errorf("close the operation: %w", err)
+		}
+	}
 	if err := r.commit(ctx, fin); err != nil {
 		return err
 	}
@@ -138,7 +164,7 @@ func (e *Executor) closeAudit(ctx context.Context, o *operation.Operation) error
 		Who:     audit.Who{Name: o.Requester, Role: o.Role, Source: o.Source, IP: o.IP},
 		Cluster: o.Plan.Cluster, Node: o.Plan.Node, Detail: o.Outcome,
 		Change: &audit.Change{Operation: o.Operation, Kind: o.Kind, GenerationBefore: o.Plan.Generation, GenerationAfter: o.Generation,
-			From: o.Plan.From, To: o.Candidate, Reason: o.Reason, Overrides: o.Overrides, Report: o.Plan.Report, Rejected: o.Rejected,
+			From: o.Plan.From, To: movedTo(o), Reason: o.Reason, Overrides: o.Overrides, Report: o.Plan.Report, Rejected: o.Rejected,
 			Steps: o.Steps, Stall: o.Stall, Proof: o.Proof, RolesBefore: o.RolesBefore, RolesAfter: o.RolesAfter}}
 	if until, ok := o.UndoUntil(); ok {
 		rec.Change.UndoUntil = &until
@@ -152,12 +178,13 @@ func (e *Executor) closeAudit(ctx context.Context, o *operation.Operation) error
 	return nil
 }
 
-// What says in a sentence what an operation set out to do.
-func What(o *operation.Operation) string {
-	if o.Kind == operation.SwitchBack {
-		return fmt.Sprintf("switched the %s back from %s to %s", primaryWord(o.Plan.Engine), o.Plan.From, o.Plan.Node)
+// movedTo is the node that an operation made or would have made primary, ""
+// where it is not about that.
+func movedTo(o *operation.Operation) string {
+	if !operation.Moves(o.Kind) {
+		return ""
 	}
-	return fmt.Sprintf("promoted %s to %s in place of %s", o.Plan.Node, primaryWord(o.Plan.Engine), o.Plan.From)
+	return o.Candidate
 }
 
 // Outcome is an operation's state in the words of the audit.

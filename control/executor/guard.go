@@ -42,7 +42,7 @@ func (e *Executor) guard(ctx context.Context) {
 		}
 		again := map[string]bool{}
 		for _, c := range e.Inventory.Clusters() {
-			if c.Engine != engine.Redis || c.Running != "" || c.Generation == 0 || c.ShouldBe == "" {
+			if c.Engine != engine.Redis || c.Running != "" && !e.yields(c.Running) || c.Generation == 0 || c.ShouldBe == "" {
 				continue
 			}
 			f, ok := e.Facts.Facts(c.ID)

@@ -53,14 +53,33 @@ func open(err error) bool {
 	return codeOf(err) == codeNoAnswer || codeOf(err) == engine.CodeUnknown
 }
 
+// hurryTime bounds each order while an operation gives way to a failover.
+const hurryTime = time.Second
+
 // order asks the agent beside node for one action and waits for the answer.
+// args are pairs of name and value.
 func (r *run) order(ctx context.Context, node, action string, timeout time.Duration, args ...string) (map[string]string, error) {
-	fail := func(code, detail, fix string) error {
-		return &orderError{node: node, action: action, code: code, detail: detail, fix: fix}
-	}
 	id, ok := r.e.Agents.Locate(r.op.Plan.Cluster, node)
 	if !ok {
-		return nil, fail(codeNotConnected, "no agent reports on it", "start its agent")
+		return nil, &orderError{node: node, action: action, code: codeNotConnected, detail: "no agent reports on it", fix: "start its agent"}
+	}
+	return r.send(ctx, id, node, node, action, timeout, args)
+}
+
+// orderAgent is order for actions of an agent itself, also of one that no
+// instance of the cluster stands beside yet. The order is fenced like any
+// other of the cluster.
+func (r *run) orderAgent(ctx context.Context, agentID, action string, timeout time.Duration, args ...string) (map[string]string, error) {
+	return r.send(ctx, agentID, "", "agent "+agentID, action, timeout, args)
+}
+
+// send sends one order; subject names in errors whom it was for.
+func (r *run) send(ctx context.Context, id, node, subject, action string, timeout time.Duration, args []string) (map[string]string, error) {
+	fail := func(code, detail, fix string) error {
+		return &orderError{node: subject, action: action, code: code, detail: detail, fix: fix}
+	}
+	if r.hurry {
+		timeout = min(timeout, hurryTime)
 	}
 	o := agent.Order{Operation: r.op.Operation, Cluster: r.op.Plan.Cluster, Node: node,
 		Generation: r.op.Generation, Term: r.e.Term, Timeout: timeout,
@@ -78,6 +97,19 @@ func (r *run) order(ctx context.Context, node, action string, timeout time.Durat
 		return res.Values, fail(res.Code, res.Detail, res.Fix)
 	}
 	return res.Values, nil
+}
+
+// again repeats what may be repeated while the agent has no link or its answer
+// stays out, for as long as agents take to come back after either side was
+// restarted. Once only, in a hurry.
+func (r *run) again(ctx context.Context, f func() error) error {
+	began, wait := time.Now(), r.backoff()
+	for {
+		err := f()
+		if err == nil || r.hurry || codeOf(err) != codeNotConnected && !open(err) || time.Since(began) > reconnectTime || !wait(ctx) {
+			return err
+		}
+	}
 }
 
 // reading is what read-offset answers.

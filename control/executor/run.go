@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"baton/control/engine"
 	"baton/control/inventory"
 	"baton/control/journal"
 	"baton/control/operation"
@@ -35,14 +34,6 @@ type step struct {
 // procedure is the list of steps, in order.
 type procedure []step
 
-// procedures by engine.
-func procedureOf(eng string) procedure {
-	if eng == engine.Redis {
-		return redisPromotion
-	}
-	return eventStorePromotion
-}
-
 func (p procedure) find(id string) (step, bool) {
 	for _, s := range p {
 		if s.id == id {
@@ -58,14 +49,25 @@ var (
 	errStopped = errors.New("the control plane is stopping")
 	// errSuperseded: another control plane leads now.
 	errSuperseded = errors.New("another control plane is in charge")
+	// errYield: a failover needs the cluster; see Executor.giveWay.
+	errYield = errors.New("it gave way to a failover")
 )
 
 // run drives one operation. Only its own goroutine touches it.
 type run struct {
-	e   *Executor
-	op  operation.Operation
-	rev int64
-	log *slog.Logger
+	e    *Executor
+	op   operation.Operation
+	kind kind
+	rev  int64
+	log  *slog.Logger
+
+	// work is the context of steps before the point of no return; it ends
+	// early when the operation gives way to a failover. hurry is set then:
+	// taking back must not hold that up.
+	work  context.Context
+	hurry bool
+	// with are events of the cluster's stream that go with the next append.
+	with []journal.Event
 
 	// pending are outcomes not yet appended; they ride with the next intent.
 	pending []operation.Event
@@ -96,7 +98,7 @@ type run struct {
 // run leads the operation to its end. resumed tells that an earlier process
 // began it.
 func (r *run) run(ctx context.Context, resumed bool) error {
-	if resumed {
+	if resumed && r.op.Plan.From != "" {
 		r.awaitAgents(ctx)
 		if s, ok := r.op.Step(plan.StepPromote); ok && s.State == operation.StepRunning {
 			r.inDoubt[r.op.Candidate] = true
@@ -105,7 +107,7 @@ func (r *run) run(ctx context.Context, resumed bool) error {
 	if r.op.State == operation.StateRollingBack {
 		return r.takeBack(ctx)
 	}
-	if resumed && !r.op.Past {
+	if resumed && !r.op.Past && !r.kind.resumes {
 		return r.rollBack(ctx, "the control plane restarted before the point of no return")
 	}
 	return r.forward(ctx)
@@ -132,11 +134,14 @@ func (r *run) awaitAgents(ctx context.Context) {
 
 // forward does the remaining steps.
 func (r *run) forward(ctx context.Context) error {
-	proc := procedureOf(r.op.Plan.Engine)
+	proc := r.kind.procedure
 	for {
 		i := r.next()
 		if i < 0 {
 			return r.finish(ctx)
+		}
+		if !r.op.Past && r.work.Err() != nil && ctx.Err() == nil {
+			return r.giveWay(ctx)
 		}
 		id := r.op.Steps[i].ID
 		if id == plan.StepCommit {
@@ -157,7 +162,11 @@ func (r *run) forward(ctx context.Context) error {
 		if err := r.begin(ctx, proc, i); err != nil {
 			return err
 		}
-		out, err := s.do(ctx, r)
+		work := ctx
+		if !r.op.Past {
+			work = r.work
+		}
+		out, err := s.do(work, r)
 		switch {
 		case err == nil:
 			r.finished(id, out, "")
@@ -165,6 +174,9 @@ func (r *run) forward(ctx context.Context) error {
 			return errStopped
 		case isStale(err):
 			return fmt.Errorf("%w: %w", errSuperseded, err)
+		case work.Err() != nil:
+			r.finished(id, out, err.Error())
+			return r.giveWay(ctx)
 		case !r.op.Past:
 			r.finished(id, out, err.Error())
 			return r.rollBack(ctx, fmt.Sprintf("%s: %v", r.op.Steps[i].Title, err))
@@ -259,11 +271,12 @@ func (r *run) commit(ctx context.Context, events ...operation.Event) error {
 			return err
 		}
 	}
+	batch = append(batch, r.with...)
 	stream := inventory.Stream(r.op.Plan.Cluster)
 	for wait := r.backoff(); ; {
 		rev, err := r.e.Journal.Append(ctx, stream, r.rev, batch...)
 		if err == nil {
-			r.rev, r.op, r.pending = rev, next, nil
+			r.rev, r.op, r.pending, r.with = rev, next, nil, nil
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -274,7 +287,7 @@ func (r *run) commit(ctx context.Context, events ...operation.Event) error {
 		case errors.Is(rerr, errSuperseded):
 			return rerr
 		case found:
-			r.op, r.pending = next, nil
+			r.op, r.pending, r.with = next, nil, nil
 			return nil
 		}
 		r.log.Warn("the journal does not take an event yet", "err", err)
@@ -324,6 +337,14 @@ func (r *run) redirect(ctx context.Context, node, why string) error {
 	return r.commit(ctx, operation.Committed{Operation: r.op.Operation, Node: node, Generation: r.op.Generation + 1, Why: why, At: r.e.Now()})
 }
 
+// giveWay takes everything back because a failover needs the cluster, or
+// because a person cancelled it.
+func (r *run) giveWay(ctx context.Context) error {
+	why := context.Cause(r.work)
+	r.hurry = errors.Is(why, errYield)
+	return r.rollBack(ctx, why.Error())
+}
+
 // rollBack takes everything back. Only before the point of no return.
 func (r *run) rollBack(ctx context.Context, why string) error {
 	if err := r.commit(ctx, operation.RollingBack{Operation: r.op.Operation, Why: why, At: r.e.Now()}); err != nil {
@@ -336,7 +357,7 @@ func (r *run) rollBack(ctx context.Context, why string) error {
 // be done does not hold the others up: its text says what remains, and a pause
 // ends by itself.
 func (r *run) takeBack(ctx context.Context) error {
-	proc := procedureOf(r.op.Plan.Engine)
+	proc := r.kind.procedure
 	for i := len(r.op.Steps) - 1; i >= 0; i-- {
 		rec := r.op.Steps[i]
 		s, ok := proc.find(rec.ID)
@@ -351,7 +372,7 @@ func (r *run) takeBack(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", errSuperseded, err)
 		}
 		if err != nil {
-			detail = "could not be taken back: " + err.Error()
+			detail = couldNot + err.Error()
 		}
 		r.pending = append(r.pending, operation.StepUndone{Operation: r.op.Operation, Step: rec.ID, Detail: detail, At: r.e.Now()})
 	}

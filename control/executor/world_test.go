@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -61,10 +62,18 @@ type world struct {
 	wg            sync.WaitGroup
 	eng           string
 	term          uint64
+	things        map[string]bool // made by makeThing, by agent and name
 }
 
+// Actions of an agent in the fake world, for operations of any kind. They make
+// and drop a thing of a name, and may be repeated.
+const (
+	makeThing = "make-thing"
+	dropThing = "drop-thing"
+)
+
 func newWorld(t *testing.T, names ...string) *world {
-	w := &world{t: t, nodes: map[string]*fakeNode{}, stop: make(chan struct{}), eng: engine.Redis}
+	w := &world{t: t, nodes: map[string]*fakeNode{}, stop: make(chan struct{}), eng: engine.Redis, things: map[string]bool{}}
 	for i, n := range names {
 		f := &fakeNode{name: n, addr: fmt.Sprintf("127.0.0.1:%d", 7000+i), up: true, linked: true, role: engine.RoleReplica,
 			of: "127.0.0.1:7000", replid: "r0", persisted: engine.RoleReplica}
@@ -160,6 +169,9 @@ func (w *world) Order(ctx context.Context, id string, o agent.Order) (agent.Resu
 	}
 	w.mu.Lock()
 	n := w.nodes[o.Node]
+	if o.Node == "" { // for the agent itself
+		n = w.nodes[strings.TrimPrefix(id, "agent-")]
+	}
 	w.seen = append(w.seen, o.Action.Name+" "+o.Node)
 	if w.onOrder != nil {
 		w.onOrder(w, o)
@@ -221,6 +233,12 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 			return refused(engine.CodeBadAction, "args %s", a.Arg("args"))
 		}
 		n.up, n.held, n.role, n.of = true, false, engine.RoleReplica, args[1]+":"+args[2]
+		return agent.Result{}
+	}
+	if a.Name == makeThing || a.Name == dropThing {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.things[n.name+"/"+a.Arg("thing")] = a.Name == makeThing
 		return agent.Result{}
 	}
 	w.mu.Lock()

@@ -27,9 +27,15 @@ type Node struct {
 	// Priority is ours: 0..1000, higher is preferred, 0 never automatically.
 	Priority int
 	// Never is set for nodes that may not be promoted even by hand.
-	Never    bool
-	Location string
-	Provider string
+	Never bool
+	// NoFailover is set for nodes promoted only by hand, with a reason; NoSync
+	// and NoBackup for those that do not count for synchronous durability and
+	// that no backup is taken on.
+	NoFailover, NoSync, NoBackup bool
+	// Maintenance is until when nothing is promoted to the node; nil: not in it.
+	Maintenance *time.Time
+	Location    string
+	Provider    string
 
 	// ReportAge is the time since the agent's last report; negative: never.
 	ReportAge time.Duration
@@ -52,6 +58,11 @@ func (n *Node) Up() bool { return n.Fresh() && n.Seen.Up }
 
 // Down tells whether the node is freshly seen and does not answer.
 func (n *Node) Down() bool { return n.Fresh() && !n.Seen.Up }
+
+// InMaintenance tells whether the node is in maintenance at a moment.
+func (n *Node) InMaintenance(now time.Time) bool {
+	return n.Maintenance != nil && now.Before(*n.Maintenance)
+}
 
 // Role is the present role, RoleUnknown when it is not freshly known.
 func (n *Node) Role() engine.Role {

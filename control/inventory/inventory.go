@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sort"
 	"strings"
@@ -44,6 +45,11 @@ type Member struct {
 	Agent    string `json:"agent,omitempty"`
 	Priority int    `json:"priority"`
 	Never    bool   `json:"never,omitempty"` // may not be promoted even by hand
+	// Tags in force, with Priority and Never again. Registering a cluster does
+	// not change them (PutTags does), but for a member's first Priority and
+	// Never. Tagged tells that somebody set them.
+	Tags     Tags   `json:"-"`
+	Tagged   bool   `json:"-"`
 	Location string `json:"location,omitempty"`
 	Provider string `json:"provider,omitempty"`
 }
@@ -61,7 +67,23 @@ type Spec struct {
 	Durability string `json:"durability,omitempty"`
 	// Insecure is set for clusters without TLS.
 	Insecure bool `json:"insecure,omitempty"`
+	// Made is set for clusters whose servers Baton created: it may stop them
+	// and delete what it made.
+	Made *Made `json:"made,omitempty"`
+	// Policy in force. A registration with the zero value, and any of a cluster
+	// whose policy was put, leaves it as it is.
+	Policy Policy `json:"policy,omitzero"`
 }
+
+// Made is how the servers of a cluster were created, for the next one.
+type Made struct {
+	Version     string `json:"version"`     // of the engine
+	MemoryBytes int64  `json:"memoryBytes"` // limit of each server, 0 none
+	Login       string `json:"login"`       // user Baton logs in as; its password is the secret SecretLogin
+}
+
+// SecretLogin names the secret that Baton logs in to a cluster's servers with.
+const SecretLogin = "login"
 
 // Change is the last move of the primary by an operation.
 type Change struct {
@@ -86,6 +108,21 @@ type Cluster struct {
 	Operations []string
 	// Stalls are the measured stalls of the last done promotions, oldest first.
 	Stalls []time.Duration
+	// SettingsRevision is the revision of the last SettingsChanged, 0 for none.
+	SettingsRevision int64
+	// Users of the database that Baton made, by name.
+	Users []EngineUser
+	// Parameters of the engine that people set, by name.
+	Parameters map[string]string
+	// Secrets are sealed, by name.
+	Secrets map[string]string
+
+	// As journalled; effective makes of them what is shown.
+	policy     *Policy
+	tags       map[string]*Tags
+	users      map[string]*EngineUser
+	parameters map[string]*string
+	secrets    map[string]string
 }
 
 // User is a person who may sign in.
@@ -107,8 +144,9 @@ type Notice struct {
 
 // Inventory is the projection. Make it with New and let Run follow.
 type Inventory struct {
-	j   journal.Journal
-	log *slog.Logger
+	j     journal.Journal
+	log   *slog.Logger
+	audit *audit.Log // of changes of settings
 
 	mu       sync.Mutex
 	ready    chan struct{}
@@ -120,8 +158,12 @@ type Inventory struct {
 	audits   map[string][]auditEntry
 	users    map[string]User
 	revs     map[string]int64 // by stream
-	watchers map[int]chan Notice
-	nextW    int
+	// generations are the last ones of removed clusters.
+	generations map[string]uint64
+	watchers    map[int]chan Notice
+	nextW       int
+
+	observers []func(journal.Recorded) // set before Run
 }
 
 type auditEntry struct {
@@ -131,9 +173,9 @@ type auditEntry struct {
 
 // New returns an empty inventory of the journal.
 func New(j journal.Journal, log *slog.Logger) *Inventory {
-	return &Inventory{j: j, log: log, ready: make(chan struct{}), moved: make(chan struct{}),
+	return &Inventory{j: j, log: log, audit: audit.NewLog(j), ready: make(chan struct{}), moved: make(chan struct{}),
 		clusters: map[string]*Cluster{}, ops: map[string]*operation.Operation{}, opSeen: map[string]uint64{},
-		audits: map[string][]auditEntry{}, users: map[string]User{}, revs: map[string]int64{}, watchers: map[int]chan Notice{}}
+		audits: map[string][]auditEntry{}, users: map[string]User{}, revs: map[string]int64{}, generations: map[string]uint64{}, watchers: map[int]chan Notice{}}
 }
 
 // Run follows the journal until ctx ends.
@@ -153,6 +195,9 @@ func (v *Inventory) apply(r journal.Recorded) error {
 	n := Notice{Position: r.Position}
 	if err := v.take(r, &n); err != nil {
 		v.log.Error("journal event is skipped", "stream", r.Stream, "revision", r.Revision, "type", r.Type, "err", err)
+	}
+	for _, f := range v.observers {
+		f(r)
 	}
 	v.revs[r.Stream] = r.Revision
 	v.position = r.Position
@@ -180,13 +225,31 @@ func (v *Inventory) take(r journal.Recorded, n *Notice) error {
 		n.Cluster = s.ID
 		c := v.clusters[s.ID]
 		if c == nil {
-			c = &Cluster{ShouldBe: s.Primary}
+			// A cluster made again under an old name counts its generations on:
+			// agents know the highest they have seen.
+			c = &Cluster{ShouldBe: s.Primary, Generation: v.generations[s.ID]}
 			v.clusters[s.ID] = c
+		}
+		if c.Spec.ID != "" && reflect.ValueOf(s.Policy).IsZero() {
+			s.Policy = c.Spec.Policy
 		}
 		c.Spec = s
 		return nil
+	case SettingsChanged:
+		var s Settings
+		if err := json.Unmarshal(r.Data, &s); err != nil {
+			return err
+		}
+		n.Cluster = strings.TrimPrefix(r.Stream, Stream(""))
+		if c := v.clusters[n.Cluster]; c != nil {
+			c.settings(s, r.Revision)
+		}
+		return nil
 	case ClusterRemoved:
 		n.Cluster = strings.TrimPrefix(r.Stream, Stream(""))
+		if c := v.clusters[n.Cluster]; c != nil {
+			v.generations[n.Cluster] = c.Generation
+		}
 		delete(v.clusters, n.Cluster)
 		return nil
 	case UserChanged:
@@ -242,10 +305,11 @@ func (v *Inventory) operation(e operation.Event, r journal.Recorded, n *Notice) 
 		c.Generation, c.ShouldBe = e.Generation, e.Node
 	case operation.Finished:
 		c.Running = ""
-		if e.State == operation.StateDone {
+		if e.State == operation.StateDone && next.Generation > next.Plan.Generation {
 			c.LastChange = &Change{At: e.At, Operation: id,
 				Sentence: fmt.Sprintf("%s took over from %s (%s by %s)", next.Candidate, next.Plan.From, next.Kind, next.Requester)}
-			if ms := e.Stall.Longest(); ms != nil {
+			planned := next.Kind == operation.Promotion || next.Kind == operation.SwitchBack
+			if ms := e.Stall.Longest(); planned && ms != nil {
 				c.Stalls = append(c.Stalls, time.Duration(*ms*float64(time.Millisecond)))
 				c.Stalls = c.Stalls[max(0, len(c.Stalls)-pastStalls):]
 			}
@@ -291,6 +355,17 @@ func (v *Inventory) Watch(buffer int) (notices <-chan Notice, cancel func()) {
 	}
 }
 
+// Revision of a stream's last event as far as it was read, journal.NoStream for
+// none. A removed cluster's stream goes on where it ended.
+func (v *Inventory) Revision(stream string) int64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if r, ok := v.revs[stream]; ok {
+		return r
+	}
+	return journal.NoStream
+}
+
 // Position is the journal position up to which the inventory has read.
 func (v *Inventory) Position() uint64 {
 	v.mu.Lock()
@@ -303,6 +378,7 @@ func (c *Cluster) clone() Cluster {
 	d.Members = slices.Clone(c.Members)
 	d.Operations = slices.Clone(c.Operations)
 	d.Stalls = slices.Clone(c.Stalls)
+	d.effective()
 	return d
 }
 

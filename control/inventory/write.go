@@ -33,10 +33,24 @@ func (v *Inventory) Register(ctx context.Context, s Spec) error {
 	if s.Name == "" {
 		s.Name = s.ID
 	}
-	if c, ok := v.Cluster(s.ID); ok && reflect.DeepEqual(c.Spec, s) {
+	if v.registered(s) {
 		return nil
 	}
 	return v.write(ctx, Stream(s.ID), journal.Any, ClusterRegistered, s)
+}
+
+// registered tells whether registering would change nothing.
+func (v *Inventory) registered(s Spec) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c := v.clusters[s.ID]
+	if c == nil {
+		return false
+	}
+	if reflect.ValueOf(s.Policy).IsZero() {
+		s.Policy = c.Spec.Policy
+	}
+	return reflect.DeepEqual(c.Spec, s)
 }
 
 // Remove forgets a cluster. Its stream and audit stay in the journal.

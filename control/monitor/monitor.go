@@ -113,6 +113,15 @@ func (m *Monitor) take(r agent.Report) {
 	if received.IsZero() {
 		received = m.Now()
 	}
+	reported := make(map[key]bool, len(r.Instances))
+	for _, in := range r.Instances {
+		reported[key{in.Cluster, in.Node}] = true
+	}
+	for k, v := range m.nodes {
+		if v.agentID == r.Agent && !reported[k] {
+			delete(m.nodes, k) // its agent was told to forget it
+		}
+	}
 	for _, in := range r.Instances {
 		k := key{in.Cluster, in.Node}
 		s := m.nodes[k]
@@ -218,6 +227,7 @@ func (m *Monitor) Snapshot(cluster string) (health.Snapshot, bool) {
 // node joins what is registered and what is reported. The caller holds mu.
 func (m *Monitor) node(now time.Time, cluster string, member inventory.Member) health.Node {
 	n := health.Node{Name: member.Name, Agent: member.Agent, Address: member.Address, Priority: member.Priority, Never: member.Never,
+		NoFailover: member.Tags.NoFailover, NoSync: member.Tags.NoSync, NoBackup: member.Tags.NoBackup, Maintenance: member.Tags.Maintenance,
 		Location: member.Location, Provider: member.Provider, ReportAge: -1}
 	v := m.nodes[key{cluster, member.Name}]
 	if v == nil {
@@ -238,7 +248,8 @@ func (m *Monitor) node(now time.Time, cluster string, member inventory.Member) h
 	}
 	if o := v.instance.Observation; o != nil {
 		n.Seen, n.SeenAge = o, now.Sub(v.at)
-		if o.Priority != 0 {
+		// Redis' own number means the opposite, and is derived from ours.
+		if o.Priority != 0 && !member.Tagged && o.Engine != engine.Redis {
 			n.Priority = o.Priority
 		}
 	}

@@ -10,6 +10,11 @@
 //	                    \-> rolling-back -> rolled-back     (before the point of no return)
 //	                    \-> rolled-back                     (after it, when the old primary was re-confirmed under a new generation)
 //	                    \-> needs-human
+//
+// A kind that moves the primary (Moves) has its point of no return where it
+// commits a generation. Others may mark one step as theirs: until its intent
+// is journalled everything is taken back on failure, afterwards it goes
+// forward. Without a marked step everything may be taken back to the end.
 package operation
 
 import (
@@ -22,9 +27,36 @@ import (
 
 // Kinds of operations.
 const (
-	Promotion  = "promotion"
-	SwitchBack = "switch-back"
+	Promotion       = "promotion"
+	SwitchBack      = "switch-back"
+	Failover        = "failover"         // the old primary does not help
+	ForcedPromotion = "forced-promotion" // a person accepts that writes may be lost
+	CreateCluster   = "create-cluster"
+	AdoptCluster    = "adopt-cluster"
+	AddNode         = "add-node"
+	RemoveNode      = "remove-node"
+	DeleteCluster   = "delete-cluster"
+	Configure       = "configure" // parameters, users, what follows from settings
+	Resync          = "resync"
+	Maintenance     = "maintenance"
+	Backup          = "backup"
+	Restore         = "restore"
+	RestoreDrill    = "restore-drill"
 )
+
+// Kinds are all of them, in the order above.
+var Kinds = []string{Promotion, SwitchBack, Failover, ForcedPromotion, CreateCluster, AdoptCluster, AddNode, RemoveNode,
+	DeleteCluster, Configure, Resync, Maintenance, Backup, Restore, RestoreDrill}
+
+// Moves tells whether operations of a kind may commit a generation. All others
+// leave the primary where it is.
+func Moves(kind string) bool {
+	switch kind {
+	case Promotion, SwitchBack, Failover, ForcedPromotion, Restore:
+		return true
+	}
+	return false
+}
 
 // Role is a node's role at one moment.
 type Role struct {
@@ -82,6 +114,10 @@ type (
 		Plan        plan.Plan `json:"plan"`
 		RolesBefore []Role    `json:"rolesBefore"`
 		At          time.Time `json:"at"`
+		// Approver let it go on where that takes two; Waited is the record it
+		// waited as, for that or for its time.
+		Approver string `json:"approver,omitempty"`
+		Waited   string `json:"waited,omitempty"`
 		// Rejected are the other nodes with the first reason against each.
 		Rejected []Role `json:"rejected,omitempty"`
 	}

@@ -61,7 +61,9 @@ type Operation struct {
 	// Generation that orders carry: the cluster's before the point of no
 	// return, the committed one after it.
 	Generation uint64
-	// Past tells that the point of no return was passed.
+	// Past tells that the point of no return was passed: the commit of a
+	// generation, or in a plan that commits none the intent of the step that is
+	// marked. An operation without either is taken back until it is done.
 	Past  bool
 	Steps []StepRecord
 	// Values collects what agents answered, by "step/value".
@@ -145,6 +147,9 @@ func Apply(o Operation, e Event) (Operation, error) {
 		if s.StartedAt.IsZero() {
 			s.StartedAt = e.At
 		}
+		if s.PointOfNoReturn && !o.Plan.Commits() {
+			o.Past = true // where nothing is committed the intent itself is the point
+		}
 		s.State, s.EndedAt, s.Detail = StepRunning, time.Time{}, ""
 	case StepFinished:
 		s := o.step(e.Step)
@@ -163,6 +168,9 @@ func Apply(o Operation, e Event) (Operation, error) {
 			o.Values[e.Step+"/"+k] = v
 		}
 	case Committed:
+		if !Moves(o.Kind) {
+			return o, fmt.Errorf("operation %s is a %s, which does not move the primary", o.Operation, o.Kind)
+		}
 		if e.Generation <= o.Generation {
 			return o, fmt.Errorf("operation %s cannot commit generation %d at %d", o.Operation, e.Generation, o.Generation)
 		}
@@ -179,7 +187,8 @@ func Apply(o Operation, e Event) (Operation, error) {
 			s.Detail = e.Detail
 		}
 	case Finished:
-		if t, ok = find(finishes, string(e.State), o.State, o.Past); !ok {
+		past := o.Past || o.State == StateRunning && !o.Plan.Commits() && o.Next() < 0
+		if t, ok = find(finishes, string(e.State), o.State, past); !ok {
 			return o, fmt.Errorf("operation %s cannot end %q from %q (past the point of no return: %v)", o.Operation, e.State, o.State, o.Past)
 		}
 		o.Outcome, o.Stall, o.Proof, o.RolesAfter, o.EndedAt = e.Outcome, e.Stall, e.Proof, e.RolesAfter, e.At
@@ -244,7 +253,7 @@ const UndoWindow = 24 * time.Hour
 // UndoUntil tells until when the operation may be switched back; ok is false
 // when it never may.
 func (o *Operation) UndoUntil() (until time.Time, ok bool) {
-	if o.State != StateDone || o.Candidate == o.Plan.From || o.Plan.From == "" {
+	if o.Kind != Promotion && o.Kind != SwitchBack || o.State != StateDone || o.Candidate == o.Plan.From || o.Plan.From == "" {
 		return time.Time{}, false
 	}
 	return o.EndedAt.Add(UndoWindow), true

@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"baton/control/engine"
 	"baton/control/health"
@@ -121,6 +122,9 @@ func (e *evaluation) settings() {
 	}
 	var differ []string
 	for k, v := range e.primary.Seen.Facts.Settings {
+		if k == "replica-priority" {
+			continue // follows each node's own tags
+		}
 		if mine, ok := e.n.Seen.Facts.Settings[k]; ok && mine != v {
 			differ = append(differ, k)
 		}
@@ -232,13 +236,26 @@ func (e *evaluation) host() {
 	}
 }
 
+// tags are what people said about the node. Who overrides one says why.
 func (e *evaluation) tags() {
 	c := Check{ID: "tags", Measured: fmt.Sprintf("priority %d", e.n.Priority), WarnAt: "priority 0", RefuseAt: "never", Verdict: Pass, Why: "no tag stands in the way"}
 	switch {
 	case e.n.Never:
 		c.Measured, c.Verdict, c.Why, c.Fix = "never", Refuse, "it is marked never to be promoted", "take the tag away"
+	case e.n.NoFailover:
+		c.Measured, c.RefuseAt, c.Verdict, c.Overridable = "nofailover", "nofailover", Refuse, true
+		c.Why, c.Fix = "it is marked to be promoted only with a reason", "override the check and say why, or take the tag away"
 	case e.n.Priority == 0 && e.f.Engine == engine.Redis:
 		c.Verdict, c.Why = Warn, "priority 0: never promoted automatically"
+	}
+	e.add(c)
+	if e.n.Maintenance == nil {
+		return
+	}
+	c = Check{ID: "maintenance", Measured: "until " + e.n.Maintenance.UTC().Format(time.RFC3339), RefuseAt: "in maintenance", Verdict: Pass,
+		Overridable: true, Why: "its maintenance has ended"}
+	if e.n.InMaintenance(e.f.Now) {
+		c.Verdict, c.Why, c.Fix = Refuse, "it is in maintenance "+c.Measured, "end the maintenance, or override the check and say why"
 	}
 	e.add(c)
 }

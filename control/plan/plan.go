@@ -126,8 +126,19 @@ type Step struct {
 	Timeout time.Duration `json:"timeoutNs"`
 }
 
-// Plan is what promoting Node would do.
+// Plan is what an operation would do: of a promotion, what promoting Node would.
 type Plan struct {
+	// Kind is one of package operation's constants; "" in plans of promotions
+	// that nobody has asked for yet.
+	Kind string `json:"kind,omitempty"`
+	// Title says in a sentence without a stop what the operation does, for kinds
+	// other than promotions: "add node c3 to cluster cache on host db-7".
+	Title string `json:"title,omitempty"`
+	// Args are what the steps need to know beside the fields below, by names
+	// that the kind's procedure defines. They are journalled: no secret is in
+	// them in clear.
+	Args map[string]string `json:"args,omitempty"`
+
 	Cluster string `json:"cluster"`
 	Engine  string `json:"engine"`
 	Node    string `json:"node"`
@@ -147,6 +158,25 @@ type Plan struct {
 	CatchUp      time.Duration `json:"catchUpNs"`
 	Budget       time.Duration `json:"budgetNs"`
 	PossibleLoss string        `json:"possibleLoss"`
+}
+
+// Arg returns an argument or "".
+func (p *Plan) Arg(name string) string { return p.Args[name] }
+
+// Refuse adds a reason not to run the plan.
+func (p *Plan) Refuse(code, title, detail, fix string) {
+	p.Refusals = append(p.Refusals, Refusal{Code: code, Title: title, Detail: detail, Fix: fix})
+}
+
+// Commits tells whether the plan moves the primary: whether it has the step
+// that commits a generation, which then is the point of no return.
+func (p *Plan) Commits() bool {
+	for i := range p.Steps {
+		if p.Steps[i].ID == StepCommit {
+			return true
+		}
+	}
+	return false
 }
 
 // Refused tells whether the plan will not run.
