@@ -179,14 +179,17 @@ func waitOffset(ctx context.Context, n *node, a engine.Action) (engine.Result, e
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	var last uint64
+	answered := false
 	for {
 		text, err := n.client.Info(ctx, "replication").Result()
-		if err != nil && ctx.Err() == nil {
+		// A server that is slow to answer may be asked again until the time is
+		// over; one that is gone need not be waited for.
+		if err != nil && ctx.Err() == nil && !isTimeout(err) {
 			return engine.Result{}, asActionError(err, "read the candidate's offset", false)
 		}
 		if err == nil {
 			m := parseInfo(text)
-			last = m.offset()
+			answered, last = true, m.offset()
 			if m["master_replid"] != replid {
 				return engine.Result{}, &engine.ActionError{Code: engine.CodeHistory,
 					Detail: fmt.Sprintf("the candidate is in history %s, the primary in %s", m["master_replid"], replid),
@@ -204,9 +207,12 @@ func waitOffset(ctx context.Context, n *node, a engine.Action) (engine.Result, e
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return engine.Result{}, &engine.ActionError{Code: engine.CodeTimeout,
-				Detail: fmt.Sprintf("the candidate stands at %d, %d bytes short, after %d ms", last, uint64(want)-last, time.Since(start).Milliseconds()),
-				Fix:    "look at the candidate's load and its link to the primary", Err: ctx.Err()}
+			detail := fmt.Sprintf("the candidate stands at %d, %d bytes short, after %d ms", last, uint64(want)-last, time.Since(start).Milliseconds())
+			if !answered {
+				detail = fmt.Sprintf("the candidate did not say where it stands within %d ms", time.Since(start).Milliseconds())
+			}
+			return engine.Result{}, &engine.ActionError{Code: engine.CodeTimeout, Detail: detail,
+				Fix: "look at the candidate's load and its link to the primary", Err: ctx.Err()}
 		}
 	}
 }
