@@ -37,6 +37,7 @@ const (
 	Refused    = "refused"
 	RolledBack = "rolled-back"
 	Failed     = "failed"
+	Cancelled  = "cancelled"
 )
 
 // Who made an attempt, and from where.
@@ -57,6 +58,9 @@ type Record struct {
 	Node    string `json:"node,omitempty"`
 	Outcome string `json:"outcome"`
 	Detail  string `json:"detail,omitempty"`
+	// Kind is what the attempt was about ("sign-in", "people", "schedule"), ""
+	// for operations, whose Change says it, and for records of older versions.
+	Kind string `json:"kind,omitempty"`
 	// Request is the id of the HTTP request, for logs.
 	Request string `json:"request,omitempty"`
 	// Change is set for attempts that became an operation.
@@ -77,6 +81,7 @@ type Change struct {
 	To               string                 `json:"to"`
 	Reason           string                 `json:"reason,omitempty"`
 	Overrides        []string               `json:"overrides,omitempty"`
+	Approver         string                 `json:"approver,omitempty"`
 	Report           plan.Report            `json:"report"`
 	Rejected         []operation.Role       `json:"rejected,omitempty"`
 	Steps            []operation.StepRecord `json:"steps"`

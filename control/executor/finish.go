@@ -164,7 +164,7 @@ func (e *Executor) closeAudit(ctx context.Context, o *operation.Operation) error
 		Who:     audit.Who{Name: o.Requester, Role: o.Role, Source: o.Source, IP: o.IP},
 		Cluster: o.Plan.Cluster, Node: o.Plan.Node, Detail: o.Outcome,
 		Change: &audit.Change{Operation: o.Operation, Kind: o.Kind, GenerationBefore: o.Plan.Generation, GenerationAfter: o.Generation,
-			From: o.Plan.From, To: movedTo(o), Reason: o.Reason, Overrides: o.Overrides, Report: o.Plan.Report, Rejected: o.Rejected,
+			From: o.Plan.From, To: movedTo(o), Reason: o.Reason, Overrides: o.Overrides, Approver: o.Approver, Report: o.Plan.Report, Rejected: o.Rejected,
 			Steps: o.Steps, Stall: o.Stall, Proof: o.Proof, RolesBefore: o.RolesBefore, RolesAfter: o.RolesAfter}}
 	if until, ok := o.UndoUntil(); ok {
 		rec.Change.UndoUntil = &until

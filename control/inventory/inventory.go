@@ -132,6 +132,7 @@ type User struct {
 	Password string    `json:"password"` // hash with its parameters
 	At       time.Time `json:"at"`
 	Removed  bool      `json:"removed,omitempty"`
+	Disabled bool      `json:"disabled,omitempty"` // see package people, which has the rest
 }
 
 // Notice says what changed. Position is the journal's.

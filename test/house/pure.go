@@ -16,6 +16,7 @@ var Pure = []string{
 	"control/plan",
 	"control/operation",
 	"control/engine",
+	"control/alert",
 }
 
 // pureImports are the only packages a pure package may import, besides other pure ones: the parts of the standard
