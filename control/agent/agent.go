@@ -44,6 +44,7 @@ type Agent struct {
 	orders  *orders
 	probes  *probes
 	disks   *disks
+	jobs    backupJobs // on backups
 
 	mu        sync.Mutex
 	instances map[string]*watched // by key
@@ -94,6 +95,7 @@ func (a *Agent) ID() string { return a.me.ID }
 
 // Close ends the agent. Processes it supervises go on running.
 func (a *Agent) Close() {
+	a.jobs.stop("")
 	a.super.Close()
 	_ = a.fences.Close()
 	for _, d := range a.drivers {
@@ -125,6 +127,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		w.begin(ctx, a)
 	}
 	a.mu.Unlock()
+	a.sweepScratch()
 	go a.housekeeping(ctx)
 	a.keepLink(ctx)
 	a.probes.stopAll()

@@ -125,6 +125,9 @@ func (a *Agent) act(o Order, deadline time.Time) (map[string]string, error) {
 	if handler := agentActions[o.Action.Name]; handler != nil {
 		return handler(ctx, a, o)
 	}
+	if handler := backupActions[o.Action.Name]; handler != nil {
+		return handler(ctx, a, o)
+	}
 	w := a.find(o.Cluster, o.Node)
 	if w == nil || o.Node == "" {
 		return nil, &engine.ActionError{Code: CodeUnknownInstance, Detail: fmt.Sprintf("this agent has no instance %q of cluster %q", o.Node, o.Cluster)}

@@ -44,6 +44,7 @@ var actions = map[string]actionFunc{
 	engine.ProbeRead:     probeRead,
 	engine.CheckAuth:     checkAuth,
 	engine.Backup:        backup,
+	engine.SaveState:     saveState,
 }
 
 // Do performs one action; see package engine for each action's arguments.
