@@ -1,0 +1,6 @@
+package proxy
+
+import "syscall"
+
+// stopSignal freezes a process.
+const stopSignal = syscall.SIGSTOP
