@@ -166,7 +166,7 @@ func (c *controlPlane) decide(run context.Context, number uint64) {
 	c.thread(run, "watch", mon.Run)
 	log := audit.NewLog(c.journal)
 	c.exec = executor.New(executor.Options{Journal: c.journal, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log,
-		Term: number, Log: c.log.With("component", "executor"), Now: time.Now})
+		Term: number, Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
 	c.API = api.New(api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log})
 	// Unfinished operations need their agents; those connect within moments,
 	// and orders are tried until they do.

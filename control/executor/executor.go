@@ -80,6 +80,9 @@ type Options struct {
 	Sweep time.Duration
 	// Guard is how often a second primary is looked for; DefaultGuard when 0.
 	Guard time.Duration
+	// Fault, when set, is called at named moments (see FaultIntent): tests end
+	// the process there.
+	Fault func(points []string)
 }
 
 // Defaults of Options.
@@ -99,6 +102,7 @@ type Executor struct {
 	kinds   map[kindKey]kind
 	driving map[string]context.CancelCauseFunc // operations with a goroutine; ends its work before the point of no return
 	left    map[string]bool                    // operations another control plane is in charge of
+	audited map[string]bool                    // operations whose audit this process has closed or is closing
 }
 
 // New returns an executor; Start makes it resume what is unfinished.
@@ -115,7 +119,7 @@ func New(o Options) *Executor {
 	if o.Guard == 0 {
 		o.Guard = DefaultGuard
 	}
-	return &Executor{Options: o, kinds: kindTable(), driving: map[string]context.CancelCauseFunc{}, left: map[string]bool{}}
+	return &Executor{Options: o, kinds: kindTable(), driving: map[string]context.CancelCauseFunc{}, left: map[string]bool{}, audited: map[string]bool{}}
 }
 
 // Start resumes every unfinished operation and closes the audit of finished

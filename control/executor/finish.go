@@ -171,8 +171,19 @@ func (e *Executor) closeAudit(ctx context.Context, o *operation.Operation) error
 	}
 	rec.What = What(o)
 	rec.Outcome = Outcome(o.State)
-	_, err := e.Audit.Append(ctx, rec)
-	if err != nil {
+	// The inventory may not have read a record yet that was written a moment
+	// ago: what this process closed it does not close again.
+	e.mu.Lock()
+	again := e.audited[o.Operation]
+	e.audited[o.Operation] = true
+	e.mu.Unlock()
+	if again {
+		return nil
+	}
+	if _, err := e.Audit.Append(ctx, rec); err != nil {
+		e.mu.Lock()
+		delete(e.audited, o.Operation)
+		e.mu.Unlock()
 		return fmt.Errorf("close the audit: %w", err)
 	}
 	return nil

@@ -167,6 +167,7 @@ func (r *run) forward(ctx context.Context) error {
 			work = r.work
 		}
 		out, err := s.do(work, r)
+		r.reached(FaultAct + ":" + id)
 		switch {
 		case err == nil:
 			r.finished(id, out, "")
@@ -277,6 +278,7 @@ func (r *run) commit(ctx context.Context, events ...operation.Event) error {
 		rev, err := r.e.Journal.Append(ctx, stream, r.rev, batch...)
 		if err == nil {
 			r.rev, r.op, r.pending, r.with = rev, next, nil, nil
+			r.journalled(events)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -288,6 +290,7 @@ func (r *run) commit(ctx context.Context, events ...operation.Event) error {
 			return rerr
 		case found:
 			r.op, r.pending, r.with = next, nil, nil
+			r.journalled(events)
 			return nil
 		}
 		r.log.Warn("the journal does not take an event yet", "err", err)
