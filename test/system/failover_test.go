@@ -2,6 +2,7 @@ package system
 
 import (
 	"fmt"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -9,12 +10,18 @@ import (
 	"baton/test/fleet"
 )
 
-// Limits of the gaps on a machine of 2 cores that runs nodes and writers, at default settings.
+// Limits of the gaps on a machine of 2 cores that runs nodes and writers, at default settings. What the machine itself
+// stood still meanwhile is not counted (fleet.Machine).
 const (
 	failoverMedian  = 1 * time.Second
 	failoverLongest = 2 * time.Second
 	moveMedian      = 50 * time.Millisecond
 	moveLongest     = 250 * time.Millisecond
+	stoppedLongest  = 5 * time.Second
+	// electionWait is less than a voter waits for its leader before it asks for votes (8 ticks of 50 ms at least).
+	electionWait = 200 * time.Millisecond
+	// graceSlack is looked at before a death for messages that came late.
+	graceSlack = 3 * time.Second
 )
 
 // Goal: when the leader dies, writes resume within the limits and no acknowledged write is lost.
@@ -22,7 +29,7 @@ const (
 func TestLeaderIsKilledUnderLoad(t *testing.T) {
 	f := startFleet(t, fleet.Options{Nodes: 3}, 2, 0)
 	l := startLoad(t, f, 50)
-	var gaps []time.Duration
+	var gaps []fleet.Gap
 	for run := range 10 {
 		var killed *fleet.Node
 		gap, _ := l.around(t, func() {
@@ -30,7 +37,7 @@ func TestLeaderIsKilledUnderLoad(t *testing.T) {
 			killed.Kill()
 		})
 		gaps = append(gaps, gap)
-		fmt.Printf("=> kill -9 of the leader, run %2d: %s without an acknowledgement\n", run+1, ms(gap))
+		fmt.Printf("=> kill -9 of the leader, run %2d: %s without an acknowledgement\n", run+1, ms(gap.Length()))
 		if err := killed.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -39,10 +46,10 @@ func TestLeaderIsKilledUnderLoad(t *testing.T) {
 		}
 	}
 	acked := l.verify(t)
-	median, longest := spread(gaps)
-	fmt.Printf("=> | kill -9 of the leader, 50 writers, %d times | median %s | max %s | %d acknowledged, all read back from 3 nodes |\n", len(gaps), ms(median), ms(longest), acked)
-	if median > failoverMedian || longest > failoverLongest {
-		t.Errorf("median %s, longest %s; at most %v and %v are allowed", ms(median), ms(longest), failoverMedian, failoverLongest)
+	line, ok := l.machine.Judge(gaps, failoverMedian, failoverLongest)
+	fmt.Printf("=> | kill -9 of the leader, 50 writers, %d times | %s | %d acknowledged, all read back from 3 nodes |\n", len(gaps), line, acked)
+	if !ok {
+		t.Errorf("writes stood still for too long: %s", line)
 	}
 }
 
@@ -59,7 +66,7 @@ func TestLeaderIsStoppedForTenSeconds(t *testing.T) {
 	if _, err := awaitOtherLeader(f, stopped); err != nil {
 		t.Fatal(err)
 	}
-	if err := fleet.Await(15*time.Second, "ten seconds of standstill", func() (bool, string) {
+	if err := fleet.Await(time.Minute, "ten seconds of standstill", func() (bool, string) {
 		return time.Since(began) >= 10*time.Second, ""
 	}); err != nil {
 		t.Fatal(err)
@@ -69,16 +76,16 @@ func TestLeaderIsStoppedForTenSeconds(t *testing.T) {
 		t.Fatal(err)
 	}
 	acked := l.verify(t)
-	fmt.Printf("=> | SIGSTOP of the leader for 10 s, 50 writers | %s until writes went on | %d acknowledged, all read back from 3 nodes |\n", ms(gap), acked)
-	if gap > 5*time.Second {
-		t.Errorf("writes stood still for %v", gap)
+	fmt.Printf("=> | SIGSTOP of the leader for 10 s, 50 writers | %s until writes went on | %d acknowledged, all read back from 3 nodes |\n", ms(gap.Length()), acked)
+	if line, ok := l.machine.Judge([]fleet.Gap{gap}, stoppedLongest, stoppedLongest); !ok {
+		t.Errorf("writes stood still for too long: %s", line)
 	}
 }
 
 // awaitOtherLeader asks the nodes other than not, which may not answer at all.
 func awaitOtherLeader(f *fleet.Fleet, not *fleet.Node) (*fleet.Node, error) {
 	var found *fleet.Node
-	err := fleet.Await(20*time.Second, "another leader than "+not.Name, func() (bool, string) {
+	err := fleet.Await(formWithin, "another leader than "+not.Name, func() (bool, string) {
 		for _, n := range f.Nodes {
 			if n == not || !n.Running() {
 				continue
@@ -105,36 +112,86 @@ func TestPromotionsUnderLoad(t *testing.T) {
 	const times = 50
 	f := startFleet(t, fleet.Options{Nodes: 3}, 2, 0)
 	l := startLoad(t, f, 64)
-	var gaps []time.Duration
-	failed, wrong := 0, 0
+	var gaps []fleet.Gap
+	failed, wrong, elections := 0, 0, 0
 	for range times {
-		leader := inRole(t, f, "Leader")
+		before := term(t, f)
 		target := inRole(t, f, "Follower")
-		gap, failures := l.around(t, func() {
-			if err := leader.Promote(target.Name, "leader"); err != nil {
-				t.Fatal(err)
+		gap, failures := l.around(t, func() { promote(t, f, target, "leader") })
+		now, err := f.AwaitLeader(formWithin, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A move is one term. More of them are elections that nobody asked for; only a machine that stood still for as
+		// long as an election waits excuses what they bring.
+		if term(t, f) > before+1 && l.machine.Stalled(gap) > electionWait {
+			elections++
+		} else {
+			gaps = append(gaps, gap)
+			failed += failures
+			if now != target {
+				wrong++
+				t.Errorf("promoted %s, but %s leads", target.Name, now.Name)
 			}
-		})
-		gaps = append(gaps, gap)
-		failed += failures
-		if now, err := f.AwaitLeader(10*time.Second, nil); err != nil || now != target {
-			wrong++
-			t.Errorf("promoted %s, but %v leads (%v)", target.Name, now, err)
 		}
 		if err := f.AwaitRoles(formWithin, 2, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
 	acked := l.verify(t)
-	median, longest := spread(gaps)
-	fmt.Printf("=> | promotion of a follower, 64 writers, %d times | median %s | max %s | %d failed calls | %d wrong roles | %d acknowledged, all read back from 3 nodes |\n",
-		times, ms(median), ms(longest), failed, wrong, acked)
-	if median > moveMedian || longest > moveLongest {
-		t.Errorf("median %s, longest %s; at most %v and %v are allowed", ms(median), ms(longest), moveMedian, moveLongest)
+	line, ok := l.machine.Judge(gaps, moveMedian, moveLongest)
+	fmt.Printf("=> | promotion of a follower, 64 writers, %d times | %s | %d failed calls | %d wrong roles | %d elections because the machine stood still | %d acknowledged, all read back from 3 nodes |\n",
+		times, line, failed, wrong, elections, acked)
+	if !ok {
+		t.Errorf("writes stood still for too long: %s", line)
 	}
 	if failed > 0 {
 		t.Errorf("%d calls failed, last: %v", failed, l.lastErr)
 	}
+}
+
+// promote asks until the promotion is taken: a node that has just changed its role may say "not yet".
+func promote(t *testing.T, f *fleet.Fleet, target *fleet.Node, as string) {
+	t.Helper()
+	err := fleet.Await(formWithin, target.Name+" to be promoted", func() (bool, string) {
+		err := target.Promote(target.Name, as)
+		if err == nil {
+			return true, ""
+		}
+		if leader, lerr := f.Leader(); lerr == nil && leader == target {
+			return true, "" // the answer of an earlier try was lost
+		}
+		return false, err.Error()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// term is the highest term any running node knows.
+func term(t *testing.T, f *fleet.Fleet) (highest uint64) {
+	t.Helper()
+	err := fleet.Await(formWithin, "the term", func() (bool, string) {
+		for _, n := range f.Nodes {
+			if !n.Running() {
+				continue
+			}
+			v, err := n.View()
+			if err != nil {
+				return false, err.Error()
+			}
+			number, err := strconv.ParseUint(v.Term, 10, 64)
+			if err != nil {
+				return false, err.Error()
+			}
+			highest = max(highest, number)
+		}
+		return highest > 0, ""
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return highest
 }
 
 // Goal: a clone promoted by name becomes a voter and leads; the number of voters stays.
@@ -143,18 +200,8 @@ func TestCloneIsPromotedByNameUnderLoad(t *testing.T) {
 	l := startLoad(t, f, 20)
 	clone := inRole(t, f, "Clone")
 	leader := inRole(t, f, "Leader")
-	gap, _ := l.around(t, func() {
-		err := fleet.Await(20*time.Second, clone.Name+" to be promoted", func() (bool, string) {
-			if err := leader.Promote(clone.Name, "leader"); err != nil { // it may not have caught up yet
-				return false, err.Error()
-			}
-			return true, ""
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	now, err := f.AwaitLeader(10*time.Second, leader)
+	gap, _ := l.around(t, func() { promote(t, f, clone, "leader") })
+	now, err := f.AwaitLeader(formWithin, leader)
 	if err != nil || now != clone {
 		t.Fatalf("promoted %s, but %v leads (%v)", clone.Name, now, err)
 	}
@@ -162,7 +209,7 @@ func TestCloneIsPromotedByNameUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	acked := l.verify(t)
-	fmt.Printf("=> | promotion of a clone to leader, 20 writers | %s | %d acknowledged, all read back from 5 nodes |\n", ms(gap), acked)
+	fmt.Printf("=> | promotion of a clone to leader, 20 writers | %s | %d acknowledged, all read back from 5 nodes |\n", ms(gap.Length()), acked)
 }
 
 // Goal: a voter that stays away past the grace period is replaced by a caught-up clone in one change, while writes flow;
@@ -175,21 +222,22 @@ func TestCloneReplacesADeadVoter(t *testing.T) {
 	l.flow(t)
 	began := time.Now()
 	dead.Kill()
-	if err := f.AwaitRoles(formWithin, 2, 0); err != nil {
-		t.Fatal(err)
-	}
-	took := time.Since(began)
-	v, err := clone.View()
+	// A node that is merely slow to answer counts as not alive for a moment: the roles are looked at, not the number.
+	err := fleet.Await(formWithin, clone.Name+" to vote in place of "+dead.Name, func() (bool, string) {
+		v, err := clone.View()
+		if err != nil {
+			return false, err.Error()
+		}
+		in, out := v.ByName(clone.Name), v.ByName(dead.Name)
+		return in != nil && (in.Role == "Follower" || in.Role == "Leader") && (out == nil || out.Role == "Clone") && v.Quorum.Voters == 3,
+			fmt.Sprintf("%+v", v.Members)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := v.ByName(clone.Name); m == nil || m.Role != "Follower" {
-		t.Fatalf("%s did not become a follower: %+v", clone.Name, m)
-	}
-	if v.Quorum.Voters != 3 {
-		t.Fatalf("%d voters, want 3", v.Quorum.Voters)
-	}
-	if took < 2*time.Second { // silence counts from the last message, a little before the death
+	took := time.Since(began)
+	// Silence counts from the last message, which may lie before the death by as much as the machine stood still.
+	if took+l.machine.Stalled(fleet.Gap{From: began.Add(-graceSlack), To: began}) < 2*time.Second {
 		t.Fatalf("replaced after %v, before the grace period of 3 s", took)
 	}
 	l.flow(t)
@@ -219,7 +267,7 @@ func TestNothingIsPromotedWithoutAQuorum(t *testing.T) {
 			f.ByName(m.Name).Kill()
 		}
 	}
-	err = fleet.Await(20*time.Second, "a refusal that names "+fmt.Sprint(missing), func() (bool, string) {
+	err = fleet.Await(formWithin, "a refusal that names "+fmt.Sprint(missing), func() (bool, string) {
 		status, body, err := clone.Do("POST", "/cluster/promote", map[string]any{"node": clone.Name, "as": "leader"})
 		if err != nil {
 			return false, err.Error()

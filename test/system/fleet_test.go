@@ -11,7 +11,7 @@ import (
 )
 
 // formWithin bounds the founding of a cluster on a busy machine.
-const formWithin = 40 * time.Second
+const formWithin = 2 * time.Minute
 
 // startFleet starts nodes and waits for the roles. When the test fails, the nodes' output is shown and kept.
 func startFleet(t *testing.T, o fleet.Options, followers, clones int) *fleet.Fleet {

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"sort"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"baton/gen/eventstore/client"
 	"baton/gen/eventstore/streams"
@@ -30,11 +31,12 @@ type load struct {
 	conns  []*grpc.ClientConn // one for each node
 	writer []*writer
 
+	machine  *fleet.Machine
 	mu       sync.Mutex
 	lastAck  time.Time
-	longest  time.Duration // since mark
-	acks     int           // since mark
-	failures int           // calls that ended with an error, since mark
+	longest  fleet.Gap // since mark
+	acks     int       // since mark
+	failures int       // calls that ended with an error, since mark
 	lastErr  error
 	broken   error // an answer that must never be
 }
@@ -49,8 +51,13 @@ const tryFor = 3 * time.Second
 
 func startLoad(t *testing.T, f *fleet.Fleet, writers int) *load {
 	t.Helper()
+	machine, err := fleet.WatchMachine(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(machine.Stop)
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{f: f, cancel: cancel, lastAck: time.Now()}
+	l := &load{f: f, cancel: cancel, lastAck: time.Now(), machine: machine}
 	for _, n := range f.Nodes {
 		c, err := grpc.NewClient("passthrough:///"+n.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
@@ -146,7 +153,9 @@ func (l *load) ack(w *writer, id uuid.UUID, revision uint64) {
 	}
 	w.acked = append(w.acked, id)
 	now := time.Now()
-	l.longest = max(l.longest, now.Sub(l.lastAck))
+	if now.Sub(l.lastAck) > l.longest.Length() {
+		l.longest = fleet.Gap{From: l.lastAck, To: now}
+	}
 	l.lastAck = now
 	l.acks++
 }
@@ -160,11 +169,11 @@ func (l *load) fail(err error) {
 
 // around runs act while writes flow and returns the longest time without any acknowledgement from just before it until
 // writes flow again, and how many calls failed.
-func (l *load) around(t *testing.T, act func()) (gap time.Duration, failures int) {
+func (l *load) around(t *testing.T, act func()) (gap fleet.Gap, failures int) {
 	t.Helper()
 	l.flow(t)
 	l.mu.Lock()
-	l.longest, l.failures = 0, 0
+	l.longest, l.failures = fleet.Gap{}, 0
 	l.mu.Unlock()
 	act()
 	l.flow(t)
@@ -179,7 +188,7 @@ func (l *load) flow(t *testing.T) {
 	l.mu.Lock()
 	l.acks = 0
 	l.mu.Unlock()
-	err := fleet.Await(30*time.Second, "writes to flow", func() (bool, string) {
+	err := fleet.Await(2*time.Minute, "writes to flow", func() (bool, string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return l.acks >= 2*len(l.writer), fmt.Sprintf("%d acknowledged, last error %v", l.acks, l.lastErr)
@@ -197,7 +206,7 @@ func (l *load) verify(t *testing.T) int {
 	if l.broken != nil {
 		t.Error(l.broken)
 	}
-	if _, err := l.f.AwaitSamePosition(30 * time.Second); err != nil {
+	if _, err := l.f.AwaitSamePosition(2 * time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	total, lost := 0, 0
@@ -229,8 +238,21 @@ func (l *load) verify(t *testing.T) int {
 	return total
 }
 
-// readStream returns the ids of a stream by revision.
-func readStream(c *grpc.ClientConn, stream string) ([]uuid.UUID, error) {
+// readStream returns the ids of a stream by revision. Like a client it asks again while the node is not to be reached:
+// its connection may be of before the node's last start.
+func readStream(c *grpc.ClientConn, stream string) (ids []uuid.UUID, err error) {
+	last := fleet.Await(time.Minute, "a read of "+stream, func() (bool, string) {
+		ids, err = readOnce(c, stream)
+		code := status.Code(err)
+		return code != codes.Unavailable && code != codes.DeadlineExceeded, fmt.Sprint(err)
+	})
+	if last != nil {
+		return nil, last
+	}
+	return ids, err
+}
+
+func readOnce(c *grpc.ClientConn, stream string) ([]uuid.UUID, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	call, err := streams.NewStreamsClient(c).Read(ctx, &streams.ReadReq{Options: &streams.ReadReq_Options{
@@ -262,13 +284,6 @@ func readStream(c *grpc.ClientConn, stream string) ([]uuid.UUID, error) {
 			ids = append(ids, id)
 		}
 	}
-}
-
-// spread is the middle and the largest of some times.
-func spread(all []time.Duration) (median, longest time.Duration) {
-	s := append([]time.Duration(nil), all...)
-	sort.Slice(s, func(i, j int) bool { return s[i] < s[j] })
-	return s[len(s)/2], s[len(s)-1]
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }

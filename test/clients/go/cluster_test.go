@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 		err = five.Start()
 	}
 	if err == nil {
-		err = five.AwaitRoles(30*time.Second, 2, 2)
+		err = five.AwaitRoles(2*time.Minute, 2, 2)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,7 +52,7 @@ func run(m *testing.M) int {
 }
 
 // deadline bounds every wait of a test.
-const deadline = 20 * time.Second
+const deadline = time.Minute
 
 func testContext(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)

@@ -52,7 +52,7 @@ func TestOfficialClientSuite(t *testing.T) {
 	scratch := copyModule(t)
 	files := issueNodeCertificate(t, filepath.Join(scratch, "certs"))
 	env := []string{"EVENTSTORE_DEFAULT_ADMIN_PASSWORD=changeit"}
-	secureHTTP := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	secureHTTP := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 
 	start := func(o fleet.Options) *fleet.Fleet {
 		t.Helper()
@@ -66,7 +66,7 @@ func TestOfficialClientSuite(t *testing.T) {
 		if err := f.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.AwaitRoles(30*time.Second, o.ClusterSize-1, 0); err != nil {
+		if err := f.AwaitRoles(2*time.Minute, o.ClusterSize-1, 0); err != nil {
 			t.Fatalf("%v\n%s", err, f.Logs(30))
 		}
 		return f
