@@ -29,6 +29,9 @@ type Options struct {
 	Named   provider.Named // facts a person gave about the host
 	Version string
 	Logger  *slog.Logger // nil: slog.Default()
+	// Guardian is the program, with its first arguments, that ends primaries
+	// when this agent cannot; it is given the agent's directory. nil: none.
+	Guardian []string
 }
 
 // Agent is a joined agent. Make it with Open.
@@ -44,6 +47,7 @@ type Agent struct {
 	orders  *orders
 	probes  *probes
 	disks   *disks
+	leases  *leases
 	jobs    backupJobs // on backups
 
 	mu        sync.Mutex
@@ -79,12 +83,17 @@ func Open(o Options) (*Agent, error) {
 		lock.Close()
 		return nil, err
 	}
-	if a.super, err = supervise.Open(o.Dir, o.Logger); err != nil {
+	// What is on record about roles comes before anything is started.
+	if err := a.loadInstances(); err != nil {
 		lock.Close()
 		return nil, err
 	}
-	if err := a.loadInstances(); err != nil {
-		a.Close()
+	if a.leases, err = openLeases(a); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	if a.super, err = supervise.OpenGated(o.Dir, o.Logger, a.leases.gate, a.leases.ended); err != nil {
+		lock.Close()
 		return nil, err
 	}
 	return a, nil
@@ -128,6 +137,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.mu.Unlock()
 	a.sweepScratch()
+	a.leases.begin(ctx)
 	go a.housekeeping(ctx)
 	a.keepLink(ctx)
 	a.probes.stopAll()
@@ -159,6 +169,8 @@ type watched struct {
 
 	mu     sync.Mutex
 	latest *engine.Observation
+	pid    int // of an engine that something else started
+	ticks  uint64
 }
 
 func (w *watched) begin(ctx context.Context, a *Agent) {
@@ -182,6 +194,7 @@ func (w *watched) begin(ctx context.Context, a *Agent) {
 			w.mu.Lock()
 			w.latest = &o
 			w.mu.Unlock()
+			a.noted(w, &o)
 			select {
 			case <-ctx.Done():
 				return
@@ -259,6 +272,7 @@ func (a *Agent) putInstance(in engine.Instance) error {
 	}
 	if a.ctx != nil {
 		w.begin(a.ctx, a)
+		go a.leases.ensure(a.ctx, in)
 	}
 	return nil
 }
@@ -323,6 +337,7 @@ func (a *Agent) report() Report {
 	a.mu.Lock()
 	a.sequence++
 	r.Sequence = a.sequence
+	r.Leases = a.leases.states()
 	for _, w := range a.instances {
 		ir := InstanceReport{Cluster: w.in.Cluster, Node: w.in.Node, Engine: w.in.Engine, Address: w.in.Address(), Process: w.in.Process, ProcessInfo: byName[w.in.Process]}
 		w.mu.Lock()

@@ -132,6 +132,9 @@ func (a *Agent) act(o Order, deadline time.Time) (map[string]string, error) {
 	if w == nil || o.Node == "" {
 		return nil, &engine.ActionError{Code: CodeUnknownInstance, Detail: fmt.Sprintf("this agent has no instance %q of cluster %q", o.Node, o.Cluster)}
 	}
+	if err := a.leases.permit(o, w.in); err != nil {
+		return nil, err
+	}
 	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, o.Action)
 	if !inStall[o.Action.Name] {
 		w.lookNow()
@@ -159,6 +162,9 @@ var agentActions = map[string]agentAction{
 	ActionProcessStart:   processStart,
 	ActionProcessStop:    processStop,
 	ActionProcessResume:  processResume,
+	ActionLeaseReturn:    leaseReturn,
+	ActionRejoin:         rejoin,
+	ActionKeepData:       keepData,
 	engine.ProbeStart:    probeStart,
 	engine.ProbeStop:     probeStop,
 }
@@ -186,6 +192,9 @@ func processStart(_ context.Context, a *Agent, o Order) (map[string]string, erro
 	var spec supervise.Spec
 	if err := json.Unmarshal([]byte(o.Action.Arg("spec")), &spec); err != nil {
 		return nil, badArg("process-start: the spec does not decode")
+	}
+	if a.leases.returning(spec.Name) {
+		return map[string]string{"pid": "0", engine.ValueAlreadyDone: "false"}, nil // started with the next grant
 	}
 	pid, already, err := a.super.Start(spec)
 	if err != nil {

@@ -84,8 +84,13 @@ func (a *Agent) link(ctx context.Context) error {
 		}
 		heard.Reset(silence)
 		now := time.Now()
+		if a.leaseMessage(m) {
+			continue
+		}
 		switch m := m.GetMessage().(type) {
 		case *agentpb.ToAgent_Welcome:
+			a.leases.connected(out)
+			defer a.leases.connected(nil)
 			a.log.Info("connected to the control plane", "address", a.me.Address, "agent", a.me.ID)
 		case *agentpb.ToAgent_Tick:
 			travel.add(now, m.Tick.GetSentUnixNs())

@@ -104,6 +104,8 @@ type Report struct {
 	Processes []engine.ProcessState `json:"processes"` // sorted by name
 	// Fences are the highest pairs seen, by cluster.
 	Fences map[string]Fence `json:"fences,omitempty"`
+	// Leases are this host's ends of leases, sorted by cluster and node.
+	Leases []LeaseState `json:"leases,omitempty"`
 }
 
 // InstanceReport is one instance in a report. No secrets are in it.

@@ -52,6 +52,15 @@ const (
 	// replicates with, from this host, and asks for its role.
 	// Values: "rttMs", "user". Fails with CodeAuth or CodeUnreachable.
 	CheckAuth = "check-auth"
+	// KeepData{out}: saves everything the running instance holds to the file
+	// out on its host. Values: "bytes".
+	KeepData = "keep-data-of"
+	// Salvage{binary,args,out[,from]}: the same for an instance that does not run,
+	// whose program and arguments (JSON list) are given; nobody can reach what
+	// reads the data meanwhile. from is the position in its append-only file
+	// from which commands are written beside out. Values: "bytes", "commands" ("" not
+	// known), "none" ("true" when it has no data).
+	Salvage = "salvage"
 	// Backup starts a background save on this instance. Values: "started".
 	Backup = "backup"
 )

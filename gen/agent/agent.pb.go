@@ -195,6 +195,8 @@ type FromAgent struct {
 	//	*FromAgent_Hello
 	//	*FromAgent_Report
 	//	*FromAgent_Result
+	//	*FromAgent_LeaseRenewal
+	//	*FromAgent_LeaseRelease
 	Message       isFromAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -264,6 +266,24 @@ func (x *FromAgent) GetResult() *OrderResult {
 	return nil
 }
 
+func (x *FromAgent) GetLeaseRenewal() *LeaseRenewal {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_LeaseRenewal); ok {
+			return x.LeaseRenewal
+		}
+	}
+	return nil
+}
+
+func (x *FromAgent) GetLeaseRelease() *LeaseRelease {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_LeaseRelease); ok {
+			return x.LeaseRelease
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Message interface {
 	isFromAgent_Message()
 }
@@ -280,11 +300,23 @@ type FromAgent_Result struct {
 	Result *OrderResult `protobuf:"bytes,3,opt,name=result,proto3,oneof"`
 }
 
+type FromAgent_LeaseRenewal struct {
+	LeaseRenewal *LeaseRenewal `protobuf:"bytes,20,opt,name=lease_renewal,json=leaseRenewal,proto3,oneof"`
+}
+
+type FromAgent_LeaseRelease struct {
+	LeaseRelease *LeaseRelease `protobuf:"bytes,21,opt,name=lease_release,json=leaseRelease,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Message() {}
 
 func (*FromAgent_Report) isFromAgent_Message() {}
 
 func (*FromAgent_Result) isFromAgent_Message() {}
+
+func (*FromAgent_LeaseRenewal) isFromAgent_Message() {}
+
+func (*FromAgent_LeaseRelease) isFromAgent_Message() {}
 
 type ToAgent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -293,6 +325,8 @@ type ToAgent struct {
 	//	*ToAgent_Welcome
 	//	*ToAgent_Order
 	//	*ToAgent_Tick
+	//	*ToAgent_LeaseTerms
+	//	*ToAgent_LeaseAnswer
 	Message       isToAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -362,6 +396,24 @@ func (x *ToAgent) GetTick() *Tick {
 	return nil
 }
 
+func (x *ToAgent) GetLeaseTerms() *LeaseTerms {
+	if x != nil {
+		if x, ok := x.Message.(*ToAgent_LeaseTerms); ok {
+			return x.LeaseTerms
+		}
+	}
+	return nil
+}
+
+func (x *ToAgent) GetLeaseAnswer() *LeaseAnswer {
+	if x != nil {
+		if x, ok := x.Message.(*ToAgent_LeaseAnswer); ok {
+			return x.LeaseAnswer
+		}
+	}
+	return nil
+}
+
 type isToAgent_Message interface {
 	isToAgent_Message()
 }
@@ -378,11 +430,23 @@ type ToAgent_Tick struct {
 	Tick *Tick `protobuf:"bytes,3,opt,name=tick,proto3,oneof"`
 }
 
+type ToAgent_LeaseTerms struct {
+	LeaseTerms *LeaseTerms `protobuf:"bytes,20,opt,name=lease_terms,json=leaseTerms,proto3,oneof"`
+}
+
+type ToAgent_LeaseAnswer struct {
+	LeaseAnswer *LeaseAnswer `protobuf:"bytes,21,opt,name=lease_answer,json=leaseAnswer,proto3,oneof"`
+}
+
 func (*ToAgent_Welcome) isToAgent_Message() {}
 
 func (*ToAgent_Order) isToAgent_Message() {}
 
 func (*ToAgent_Tick) isToAgent_Message() {}
+
+func (*ToAgent_LeaseTerms) isToAgent_Message() {}
+
+func (*ToAgent_LeaseAnswer) isToAgent_Message() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -808,7 +872,7 @@ var File_agent_agent_proto protoreflect.FileDescriptor
 
 const file_agent_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x11agent/agent.proto\x12\x0ebaton.agent.v1\"R\n" +
+	"\x11agent/agent.proto\x12\x0ebaton.agent.v1\x1a\x11agent/lease.proto\"R\n" +
 	"\vJoinRequest\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\tR\x06secret\x12\x17\n" +
 	"\acsr_der\x18\x02 \x01(\fR\x06csrDer\x12\x12\n" +
@@ -818,16 +882,21 @@ const file_agent_agent_proto_rawDesc = "" +
 	"\tJoinReply\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12'\n" +
 	"\x0fcertificate_pem\x18\x02 \x01(\fR\x0ecertificatePem\x12\x15\n" +
-	"\x06ca_pem\x18\x03 \x01(\fR\x05caPem\"\xae\x01\n" +
+	"\x06ca_pem\x18\x03 \x01(\fR\x05caPem\"\xb8\x02\n" +
 	"\tFromAgent\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.baton.agent.v1.HelloH\x00R\x05hello\x120\n" +
 	"\x06report\x18\x02 \x01(\v2\x16.baton.agent.v1.ReportH\x00R\x06report\x125\n" +
-	"\x06result\x18\x03 \x01(\v2\x1b.baton.agent.v1.OrderResultH\x00R\x06resultB\t\n" +
-	"\amessage\"\xa4\x01\n" +
+	"\x06result\x18\x03 \x01(\v2\x1b.baton.agent.v1.OrderResultH\x00R\x06result\x12C\n" +
+	"\rlease_renewal\x18\x14 \x01(\v2\x1c.baton.agent.v1.LeaseRenewalH\x00R\fleaseRenewal\x12C\n" +
+	"\rlease_release\x18\x15 \x01(\v2\x1c.baton.agent.v1.LeaseReleaseH\x00R\fleaseReleaseB\t\n" +
+	"\amessage\"\xa5\x02\n" +
 	"\aToAgent\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.baton.agent.v1.WelcomeH\x00R\awelcome\x12-\n" +
 	"\x05order\x18\x02 \x01(\v2\x15.baton.agent.v1.OrderH\x00R\x05order\x12*\n" +
-	"\x04tick\x18\x03 \x01(\v2\x14.baton.agent.v1.TickH\x00R\x04tickB\t\n" +
+	"\x04tick\x18\x03 \x01(\v2\x14.baton.agent.v1.TickH\x00R\x04tick\x12=\n" +
+	"\vlease_terms\x18\x14 \x01(\v2\x1a.baton.agent.v1.LeaseTermsH\x00R\n" +
+	"leaseTerms\x12@\n" +
+	"\flease_answer\x18\x15 \x01(\v2\x1b.baton.agent.v1.LeaseAnswerH\x00R\vleaseAnswerB\t\n" +
 	"\amessage\"`\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -904,27 +973,35 @@ var file_agent_agent_proto_goTypes = []any{
 	(*OrderResult)(nil),  // 10: baton.agent.v1.OrderResult
 	nil,                  // 11: baton.agent.v1.Order.ArgsEntry
 	nil,                  // 12: baton.agent.v1.OrderResult.ValuesEntry
+	(*LeaseRenewal)(nil), // 13: baton.agent.v1.LeaseRenewal
+	(*LeaseRelease)(nil), // 14: baton.agent.v1.LeaseRelease
+	(*LeaseTerms)(nil),   // 15: baton.agent.v1.LeaseTerms
+	(*LeaseAnswer)(nil),  // 16: baton.agent.v1.LeaseAnswer
 }
 var file_agent_agent_proto_depIdxs = []int32{
 	5,  // 0: baton.agent.v1.FromAgent.hello:type_name -> baton.agent.v1.Hello
 	8,  // 1: baton.agent.v1.FromAgent.report:type_name -> baton.agent.v1.Report
 	10, // 2: baton.agent.v1.FromAgent.result:type_name -> baton.agent.v1.OrderResult
-	6,  // 3: baton.agent.v1.ToAgent.welcome:type_name -> baton.agent.v1.Welcome
-	9,  // 4: baton.agent.v1.ToAgent.order:type_name -> baton.agent.v1.Order
-	7,  // 5: baton.agent.v1.ToAgent.tick:type_name -> baton.agent.v1.Tick
-	11, // 6: baton.agent.v1.Order.args:type_name -> baton.agent.v1.Order.ArgsEntry
-	12, // 7: baton.agent.v1.OrderResult.values:type_name -> baton.agent.v1.OrderResult.ValuesEntry
-	0,  // 8: baton.agent.v1.AgentLink.Join:input_type -> baton.agent.v1.JoinRequest
-	1,  // 9: baton.agent.v1.AgentLink.Renew:input_type -> baton.agent.v1.RenewRequest
-	3,  // 10: baton.agent.v1.AgentLink.Connect:input_type -> baton.agent.v1.FromAgent
-	2,  // 11: baton.agent.v1.AgentLink.Join:output_type -> baton.agent.v1.JoinReply
-	2,  // 12: baton.agent.v1.AgentLink.Renew:output_type -> baton.agent.v1.JoinReply
-	4,  // 13: baton.agent.v1.AgentLink.Connect:output_type -> baton.agent.v1.ToAgent
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 3: baton.agent.v1.FromAgent.lease_renewal:type_name -> baton.agent.v1.LeaseRenewal
+	14, // 4: baton.agent.v1.FromAgent.lease_release:type_name -> baton.agent.v1.LeaseRelease
+	6,  // 5: baton.agent.v1.ToAgent.welcome:type_name -> baton.agent.v1.Welcome
+	9,  // 6: baton.agent.v1.ToAgent.order:type_name -> baton.agent.v1.Order
+	7,  // 7: baton.agent.v1.ToAgent.tick:type_name -> baton.agent.v1.Tick
+	15, // 8: baton.agent.v1.ToAgent.lease_terms:type_name -> baton.agent.v1.LeaseTerms
+	16, // 9: baton.agent.v1.ToAgent.lease_answer:type_name -> baton.agent.v1.LeaseAnswer
+	11, // 10: baton.agent.v1.Order.args:type_name -> baton.agent.v1.Order.ArgsEntry
+	12, // 11: baton.agent.v1.OrderResult.values:type_name -> baton.agent.v1.OrderResult.ValuesEntry
+	0,  // 12: baton.agent.v1.AgentLink.Join:input_type -> baton.agent.v1.JoinRequest
+	1,  // 13: baton.agent.v1.AgentLink.Renew:input_type -> baton.agent.v1.RenewRequest
+	3,  // 14: baton.agent.v1.AgentLink.Connect:input_type -> baton.agent.v1.FromAgent
+	2,  // 15: baton.agent.v1.AgentLink.Join:output_type -> baton.agent.v1.JoinReply
+	2,  // 16: baton.agent.v1.AgentLink.Renew:output_type -> baton.agent.v1.JoinReply
+	4,  // 17: baton.agent.v1.AgentLink.Connect:output_type -> baton.agent.v1.ToAgent
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_agent_agent_proto_init() }
@@ -932,15 +1009,20 @@ func file_agent_agent_proto_init() {
 	if File_agent_agent_proto != nil {
 		return
 	}
+	file_agent_lease_proto_init()
 	file_agent_agent_proto_msgTypes[3].OneofWrappers = []any{
 		(*FromAgent_Hello)(nil),
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Result)(nil),
+		(*FromAgent_LeaseRenewal)(nil),
+		(*FromAgent_LeaseRelease)(nil),
 	}
 	file_agent_agent_proto_msgTypes[4].OneofWrappers = []any{
 		(*ToAgent_Welcome)(nil),
 		(*ToAgent_Order)(nil),
 		(*ToAgent_Tick)(nil),
+		(*ToAgent_LeaseTerms)(nil),
+		(*ToAgent_LeaseAnswer)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -42,6 +42,8 @@ type Options struct {
 	CA     *identity.CA     // signs agents' certificates; required
 	Tokens *identity.Tokens // one-use join tokens; required
 	Logger *slog.Logger     // nil: slog.Default()
+	// Leases answers renewals; nil: none is granted. See SetLeases.
+	Leases Leases
 	// Hosts are the names and addresses the hub's own certificate is valid for.
 	Hosts []string
 	// OnJoin is told of each agent that joined (for the audit). May be nil.

@@ -189,6 +189,10 @@ func (h *Hub) receiveLoop(s agentpb.AgentLink_ConnectServer, l *link, heard chan
 			}
 		case *agentpb.FromAgent_Result:
 			l.answer(m.Result)
+		case *agentpb.FromAgent_LeaseRenewal:
+			h.renewal(l, m.LeaseRenewal)
+		case *agentpb.FromAgent_LeaseRelease:
+			h.release(l, m.LeaseRelease)
 		}
 	}
 }

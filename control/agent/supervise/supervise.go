@@ -50,6 +50,8 @@ type Supervisor struct {
 	log *slog.Logger
 
 	backoff time.Duration // first wait before a restart
+	gate    Gate          // nil: everything may start
+	onEnd   func(name string)
 
 	mu     sync.Mutex
 	procs  map[string]*process
@@ -75,11 +77,16 @@ type process struct {
 
 // Open reads the directory and adopts what still runs, then starts what should
 // run and does not.
-func Open(dir string, log *slog.Logger) (*Supervisor, error) {
+func Open(dir string, log *slog.Logger) (*Supervisor, error) { return OpenGated(dir, log, nil, nil) }
+
+// OpenGated is Open with a gate that is asked before a process is started by
+// itself, and a function that is told, from a goroutine of its own, of each
+// process that ended. Either may be nil.
+func OpenGated(dir string, log *slog.Logger, gate Gate, onEnd func(name string)) (*Supervisor, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	s := &Supervisor{dir: dir, log: log.With("component", "supervisor"), backoff: backoffMin, procs: map[string]*process{}}
+	s := &Supervisor{dir: dir, log: log.With("component", "supervisor"), backoff: backoffMin, gate: gate, onEnd: onEnd, procs: map[string]*process{}}
 	for _, d := range []string{s.path(""), s.logDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make directory of supervised processes: %w", err)
@@ -103,7 +110,7 @@ func Open(dir string, log *slog.Logger) (*Supervisor, error) {
 		p.mu.Lock()
 		p.adopt(marked[s.marker(p.name)])
 		if p.ended == nil && !p.rec.Stopped {
-			p.start()
+			p.startGated()
 		}
 		unwanted := p.ended != nil && p.rec.Stopped
 		p.mu.Unlock()
@@ -172,8 +179,11 @@ func (s *Supervisor) Start(spec Spec) (pid int, already bool, err error) {
 		return p.run.PID, true, nil
 	}
 	p.shorts = 0
-	if err := p.start(); err != nil {
+	if err := p.startGated(); err != nil {
 		return 0, false, err
+	}
+	if p.ended == nil {
+		return 0, true, nil // the gate keeps it stopped; the state says why
 	}
 	return p.run.PID, false, nil
 }
@@ -401,6 +411,9 @@ func (p *process) finished(run running, ended chan struct{}, how string) {
 	defer close(ended)
 	p.ended, p.exit = nil, how
 	p.s.log.Info("ended", "process", p.name, "pid", run.PID, "exit", how)
+	if p.s.onEnd != nil && !closed {
+		go p.s.onEnd(p.name)
+	}
 	switch {
 	case closed:
 		return
@@ -430,7 +443,7 @@ func (p *process) finished(run running, ended chan struct{}, how string) {
 			return
 		}
 		p.count++
-		if err := p.start(); err != nil {
+		if err := p.startGated(); err != nil {
 			p.s.log.Error("restart", "process", p.name, "err", err)
 		}
 	})

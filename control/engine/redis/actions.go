@@ -44,6 +44,8 @@ var actions = map[string]actionFunc{
 	engine.ProbeRead:     probeRead,
 	engine.CheckAuth:     checkAuth,
 	engine.Backup:        backup,
+	engine.KeepData:      keepData,
+	engine.Salvage:       salvage,
 	engine.SaveState:     saveState,
 }
 

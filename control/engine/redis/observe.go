@@ -105,7 +105,7 @@ func (n *node) observe(ctx context.Context, o *engine.Observation) {
 	o.Details = map[string]string{
 		"runId": m["run_id"], "configFile": m["config_file"], "uptimeSeconds": m["uptime_in_seconds"],
 		"connectedReplicas": m["connected_slaves"], "syncFull": m["sync_full"], "syncPartialOk": m["sync_partial_ok"],
-		"failoverState": m["master_failover_state"], "keys": m["db0"], "processId": m["process_id"],
+		"failoverState": m["master_failover_state"], "keys": m["db0"], "processId": m["process_id"], "aofSize": m["aof_current_size"],
 	}
 	if *boolOr(o.Facts.Loading) {
 		o.Role, o.Err = engine.RoleUnknown, "the instance is loading its data set"

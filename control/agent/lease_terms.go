@@ -1,0 +1,66 @@
+package agent
+
+import "time"
+
+// LeaseTerms tell an agent that a cluster on its host is kept by leases, and
+// what is on record.
+type LeaseTerms struct {
+	Cluster       string
+	Generation    uint64
+	Holder        string // node that is primary of the generation
+	HolderAddress string // host:port
+	TTL           time.Duration
+	// Promotable are the nodes whose agents must promise in mode "failsafe".
+	Promotable []string
+	Mode       string // strict or failsafe
+}
+
+// LeaseRenewal asks for another term. Number is this renewal's; Holding tells
+// that a grant of the generation was had before, Guarded that a process beside
+// the agent ends the engine when the agent cannot.
+type LeaseRenewal struct {
+	Cluster, Node    string
+	Generation       uint64
+	Number           uint64
+	Holding, Guarded bool
+}
+
+// LeaseAnswer is the grant or its refusal with a code of package lease.
+type LeaseAnswer struct {
+	Cluster, Node string
+	Generation    uint64
+	Number        uint64
+	Granted       bool
+	Code          string
+	TTL           time.Duration
+}
+
+// LeaseRelease says that the node takes no writes any more in the generation
+// until the control plane says what it is to be.
+type LeaseRelease struct {
+	Cluster, Node string
+	Generation    uint64
+	Why           string
+	// Restartable tells that starting the engine again loses nothing it
+	// acknowledged.
+	Restartable bool
+}
+
+// Agent-side actions about leases and what follows from them.
+const (
+	// ActionLeaseReturn{}: the engine of the order's node, which the agent keeps
+	// stopped, is started again as primary with the next grant of the order's
+	// generation. Refused when the node's data are gone.
+	ActionLeaseReturn = "lease-return"
+	// ActionRejoin{addr,bundle}: makes the node a replica of addr for good: a
+	// stopped engine is started as one, a deposed primary is demoted. With bundle
+	// "true" what only it may hold is saved first, so that nothing is thrown
+	// away unseen. Optional branch and branchHistory: the position up to which
+	// the new primary agrees; a deposed primary that is not beyond it has
+	// nothing to save. Values: "bundle" (path, "" none), "bytes", "commands"
+	// (number, "" not known), "sentence", "position".
+	ActionRejoin = "rejoin"
+	// ActionKeepData{reason}: saves a copy of the node's data beside it before a
+	// full resynchronization would throw it away. Values as of ActionRejoin.
+	ActionKeepData = "keep-data"
+)

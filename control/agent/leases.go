@@ -1,0 +1,404 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"baton/control/agent/guard"
+	"baton/control/engine"
+	"baton/control/lease"
+	agentpb "baton/gen/agent"
+	"baton/platform/identity"
+)
+
+// leaseTick is how often each lease is looked at; well below the times it has.
+const leaseTick = 25 * time.Millisecond
+
+// leases are the agent's ends of the leases on its host, and what is on record
+// about the clusters that are kept by leases. Its lock is never held while the
+// supervisor or a driver is called: both may be waiting for it.
+type leases struct {
+	a *Agent
+
+	mu      sync.Mutex
+	records map[string]*leaseRecord // by cluster; persisted
+	runs    map[string]*leaseRun    // by instance
+	out     chan<- *agentpb.FromAgent
+	pauses  map[string]time.Duration // by instance: until when an operation holds writes
+}
+
+// leaseRecord is what is on record about one cluster, and what this host knows
+// of its own nodes.
+type leaseRecord struct {
+	LeaseTerms
+	// HadKeys tells that the node was seen with data; Durable that its engine
+	// keeps everything it acknowledged over a crash of its process.
+	HadKeys map[string]bool `json:"HadKeys,omitempty"`
+	Durable map[string]bool `json:"Durable,omitempty"`
+	// Owes tells that the node was the holder and has not been a replica since:
+	// what only it holds must be saved before it becomes one.
+	Owes map[string]bool `json:"Owes,omitempty"`
+}
+
+// HeldBack begins the reason of a process that its agent keeps stopped until
+// the control plane says what it is to be.
+const HeldBack = "kept stopped: "
+
+func (a *Agent) leasesFile() string { return filepath.Join(a.opt.Dir, "leases.json") }
+
+func openLeases(a *Agent) (*leases, error) {
+	l := &leases{a: a, records: map[string]*leaseRecord{}, runs: map[string]*leaseRun{}, pauses: map[string]time.Duration{}}
+	b, err := os.ReadFile(a.leasesFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read leases: %w", err)
+	}
+	var list []*leaseRecord
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("read leases in %s: %w", a.leasesFile(), err)
+	}
+	for _, r := range list {
+		l.records[r.Cluster] = r
+	}
+	return l, nil
+}
+
+// store writes the records; l.mu is held.
+func (l *leases) store() error {
+	list := make([]*leaseRecord, 0, len(l.records))
+	for _, r := range l.records {
+		list = append(list, r)
+	}
+	slices.SortFunc(list, func(a, b *leaseRecord) int { return strings.Compare(a.Cluster, b.Cluster) })
+	b, err := json.MarshalIndent(list, "", "  ")
+	if err != nil {
+		return err
+	}
+	return identity.WriteFile(l.a.leasesFile(), b, 0o600)
+}
+
+// begin starts the ends that this host has.
+func (l *leases) begin(ctx context.Context) {
+	for _, in := range l.a.known() {
+		l.ensure(ctx, in)
+	}
+}
+
+// known are the instances, sorted.
+func (a *Agent) known() []engine.Instance {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := make([]engine.Instance, 0, len(a.instances))
+	for _, w := range a.instances {
+		out = append(out, w.in)
+	}
+	slices.SortFunc(out, func(x, y engine.Instance) int { return strings.Compare(x.Key(), y.Key()) })
+	return out
+}
+
+// ensure begins the end of a lease for an instance that is on record as its
+// holder and has none yet.
+func (l *leases) ensure(ctx context.Context, in engine.Instance) {
+	l.mu.Lock()
+	rec := l.records[in.Cluster]
+	run := l.runs[in.Key()]
+	if rec == nil || rec.Holder != in.Node {
+		l.mu.Unlock()
+		return
+	}
+	terms := rec.LeaseTerms
+	l.mu.Unlock()
+	if run != nil {
+		run.renumber(terms)
+		return
+	}
+	run, err := newLeaseRun(l, in, terms)
+	if err != nil {
+		l.a.log.Error("a lease cannot be kept; the primary is not fenced by this agent", "cluster", in.Cluster, "node", in.Node, "err", err)
+		return
+	}
+	l.mu.Lock()
+	if l.runs[in.Key()] != nil {
+		l.mu.Unlock()
+		run.close()
+		return
+	}
+	l.runs[in.Key()] = run
+	l.mu.Unlock()
+	if err := guard.Start(l.a.opt.Guardian, l.a.opt.Dir); err != nil {
+		l.a.log.Warn("leases are kept without a guardian", "err", err)
+	}
+	go run.loop(ctx)
+}
+
+// terms takes in what is on record, on disk before it counts.
+func (l *leases) terms(t LeaseTerms) {
+	l.mu.Lock()
+	rec := l.records[t.Cluster]
+	if rec != nil && t.Generation < rec.Generation {
+		l.mu.Unlock()
+		return
+	}
+	if t.TTL == 0 {
+		if rec != nil {
+			delete(l.records, t.Cluster)
+			if err := l.store(); err != nil {
+				l.a.log.Error("the end of a lease is not stored", "cluster", t.Cluster, "err", err)
+			}
+		}
+		var end []*leaseRun
+		for key, run := range l.runs {
+			if run.in.Cluster == t.Cluster {
+				delete(l.runs, key)
+				end = append(end, run)
+			}
+		}
+		l.mu.Unlock()
+		for _, run := range end {
+			run.abandon()
+		}
+		return
+	}
+	changed := rec == nil || rec.Generation != t.Generation || rec.Holder != t.Holder || rec.HolderAddress != t.HolderAddress ||
+		rec.TTL != t.TTL || rec.Mode != t.Mode || !slices.Equal(rec.Promotable, t.Promotable)
+	if changed {
+		next := &leaseRecord{LeaseTerms: t, HadKeys: map[string]bool{}, Durable: map[string]bool{}, Owes: map[string]bool{}}
+		if rec != nil {
+			next.HadKeys, next.Durable = rec.HadKeys, rec.Durable
+			for n, owes := range rec.Owes {
+				next.Owes[n] = owes
+			}
+			if rec.Holder != t.Holder && l.runs[t.Cluster+"/"+rec.Holder] != nil {
+				next.Owes[rec.Holder] = true
+			}
+			delete(next.Owes, t.Holder)
+		}
+		l.records[t.Cluster] = next
+		if err := l.store(); err != nil {
+			l.a.log.Error("what is on record of a lease is not stored", "cluster", t.Cluster, "err", err)
+			if rec != nil {
+				l.records[t.Cluster] = rec
+			} else {
+				delete(l.records, t.Cluster)
+			}
+		}
+	}
+	l.mu.Unlock()
+	l.a.mu.Lock()
+	ctx := l.a.ctx
+	l.a.mu.Unlock()
+	if ctx == nil {
+		return
+	}
+	for _, in := range l.a.known() {
+		if in.Cluster == t.Cluster {
+			l.ensure(ctx, in)
+		}
+	}
+}
+
+func (l *leases) run(key string) *leaseRun {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.runs[key]
+}
+
+func (l *leases) answer(m LeaseAnswer) {
+	if run := l.run(m.Cluster + "/" + m.Node); run != nil {
+		run.answered(m)
+	}
+}
+
+// connected gives messages a way out; nil when the link is gone.
+func (l *leases) connected(out chan<- *agentpb.FromAgent) {
+	l.mu.Lock()
+	l.out = out
+	l.mu.Unlock()
+}
+
+// send never waits: a renewal that is held up is worth nothing.
+func (l *leases) send(m *agentpb.FromAgent) {
+	l.mu.Lock()
+	out := l.out
+	l.mu.Unlock()
+	if out == nil {
+		return
+	}
+	select {
+	case out <- m:
+	default:
+	}
+}
+
+// gate keeps engines in the role of our record: a node that is not the holder
+// starts as the holder's replica, whatever its own file says, and the holder
+// itself starts only when the control plane says so.
+func (l *leases) gate(process string) (extra []string, ok bool, why string) {
+	in, found := l.a.byProcess(process)
+	if !found || in.Engine != engine.Redis {
+		return nil, true, ""
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec := l.records[in.Cluster]
+	if rec == nil {
+		return nil, true, ""
+	}
+	if rec.Holder == in.Node {
+		return nil, false, HeldBack + "it was the primary; the control plane says what it is to be"
+	}
+	if rec.Owes[in.Node] {
+		return nil, false, HeldBack + "it was the primary before; what only it holds is saved first"
+	}
+	host, port, err := net.SplitHostPort(rec.HolderAddress)
+	if err != nil {
+		return nil, false, HeldBack + "where the primary is, is not known"
+	}
+	return []string{"--replicaof", host, port}, true, ""
+}
+
+func (a *Agent) byProcess(name string) (engine.Instance, bool) {
+	for _, in := range a.known() {
+		if in.Process == name {
+			return in, true
+		}
+	}
+	return engine.Instance{}, false
+}
+
+// ended is told of each process that ended.
+func (l *leases) ended(process string) {
+	in, ok := l.a.byProcess(process)
+	if !ok {
+		return
+	}
+	if run := l.run(in.Key()); run != nil {
+		run.engineEnded("its engine ended by itself")
+	}
+	if w := l.a.find(in.Cluster, in.Node); w != nil {
+		w.lookNow()
+	}
+}
+
+// returning makes an order to start a process, which this agent keeps stopped
+// as a primary, start it with the next grant. done is false when the order is
+// to be carried out as usual.
+func (l *leases) returning(process string) (done bool) {
+	in, ok := l.a.byProcess(process)
+	if !ok {
+		return false
+	}
+	run := l.run(in.Key())
+	return run != nil && run.wanted()
+}
+
+// permit refuses orders that would let a fenced primary's writes go.
+func (l *leases) permit(o Order, in engine.Instance) error {
+	run := l.run(in.Key())
+	switch o.Action.Name {
+	case engine.PauseWrites:
+		if ms, err := strconv.ParseInt(o.Action.Arg("ms"), 10, 64); err == nil {
+			l.mu.Lock()
+			l.pauses[in.Key()] = guard.Now() + time.Duration(ms)*time.Millisecond
+			l.mu.Unlock()
+		}
+	case engine.UnpauseWrites:
+		if run != nil && run.fenced() {
+			return &engine.ActionError{Code: engine.CodeRefused, Detail: in.Node + " has lost its lease: its writes stay held until the lease is granted again"}
+		}
+		l.mu.Lock()
+		delete(l.pauses, in.Key())
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// noted keeps what an observation says about restarting the engine.
+func (l *leases) noted(in engine.Instance, o *engine.Observation) {
+	if !o.Up || in.Engine != engine.Redis {
+		return
+	}
+	keys := o.Details["keys"] != ""
+	durable := o.Facts.Settings["appendonly"] == "yes"
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec := l.records[in.Cluster]
+	if rec == nil || o.Facts.Settings == nil || rec.HadKeys[in.Node] == keys && rec.Durable[in.Node] == durable {
+		return
+	}
+	rec.HadKeys[in.Node], rec.Durable[in.Node] = keys, durable
+	if err := l.store(); err != nil {
+		l.a.log.Warn("what is known of a node is not stored", "cluster", in.Cluster, "node", in.Node, "err", err)
+	}
+}
+
+// back says that a node is a replica now.
+func (l *leases) back(in engine.Instance) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rec := l.records[in.Cluster]
+	if rec == nil || !rec.Owes[in.Node] {
+		return
+	}
+	delete(rec.Owes, in.Node)
+	if err := l.store(); err != nil {
+		l.a.log.Warn("that a node is back is not stored", "cluster", in.Cluster, "node", in.Node, "err", err)
+	}
+}
+
+func (l *leases) facts(in engine.Instance) (hadKeys, durable bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rec := l.records[in.Cluster]; rec != nil {
+		return rec.HadKeys[in.Node], rec.Durable[in.Node]
+	}
+	return false, false
+}
+
+// holderAddress is where the primary on record is.
+func (l *leases) record(cluster string) (LeaseTerms, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rec := l.records[cluster]; rec != nil {
+		return rec.LeaseTerms, true
+	}
+	return LeaseTerms{}, false
+}
+
+// LeaseState is the agent's end of a lease, in a report.
+type LeaseState struct {
+	Cluster    string      `json:"cluster"`
+	Node       string      `json:"node"`
+	Generation uint64      `json:"generation,string"`
+	Stage      lease.Stage `json:"stage"`
+	Sentence   string      `json:"sentence"`
+	Guarded    bool        `json:"guarded"`
+}
+
+// states are the ends of leases on this host, for the report.
+func (l *leases) states() []LeaseState {
+	l.mu.Lock()
+	runs := make([]*leaseRun, 0, len(l.runs))
+	for _, r := range l.runs {
+		runs = append(runs, r)
+	}
+	l.mu.Unlock()
+	var out []LeaseState
+	for _, r := range runs {
+		out = append(out, r.state())
+	}
+	slices.SortFunc(out, func(a, b LeaseState) int { return strings.Compare(a.Cluster+"/"+a.Node, b.Cluster+"/"+b.Node) })
+	return out
+}

@@ -1,0 +1,147 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"baton/control/engine"
+)
+
+// rejoin makes a node that was primary a replica of the present one. What only
+// it may hold is saved before anything can throw it away.
+func rejoin(ctx context.Context, a *Agent, o Order) (map[string]string, error) {
+	w := a.find(o.Cluster, o.Node)
+	if w == nil || o.Node == "" {
+		return nil, &engine.ActionError{Code: CodeUnknownInstance, Detail: fmt.Sprintf("this agent has no instance %q of cluster %q", o.Node, o.Cluster)}
+	}
+	addr := o.Action.Arg("addr")
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, badArg("rejoin needs addr as host:port, not %q", addr)
+	}
+	d, in := a.drivers[w.in.Engine], w.in
+	bundle := o.Action.Arg("bundle") == "true"
+	running := in.Process == ""
+	if !running {
+		_, _, running = a.super.Running(in.Process)
+	}
+	if !running {
+		values := map[string]string{"bundle": ""}
+		if bundle {
+			if values, err = a.salvage(ctx, w, o); err != nil {
+				return nil, err
+			}
+		}
+		if _, _, err := a.super.Resume(in.Process, []string{"--replicaof", host, port}); err != nil {
+			return nil, err
+		}
+		a.leases.back(in)
+		w.lookNow()
+		return values, nil
+	}
+	at, err := d.Do(ctx, in, engine.Action{Name: engine.ReadOffset})
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]string{"bundle": "", "position": at.Values["offset"]}
+	if at.Values["role"] == string(engine.RolePrimary) && bundle && !within(at.Values, o.Action) {
+		if values, err = a.keep(ctx, w, o); err != nil {
+			return nil, err
+		}
+		values["position"] = at.Values["offset"]
+	}
+	if _, err := d.Do(ctx, in, engine.Action{Name: engine.Demote, Args: map[string]string{"addr": addr}}); err != nil {
+		return nil, err
+	}
+	// It takes no writes any more; who waited is told so.
+	if _, err := d.Do(ctx, in, engine.Action{Name: engine.UnpauseWrites}); err != nil {
+		a.log.Warn("the hold on a demoted primary could not be ended; it ends by itself", "cluster", in.Cluster, "node", in.Node, "err", err)
+	}
+	a.leases.back(in)
+	w.lookNow()
+	return values, nil
+}
+
+// within tells whether a position is not beyond where the new primary's
+// history parted from this one.
+func within(at map[string]string, a engine.Action) bool {
+	have, err1 := strconv.ParseUint(at["offset"], 10, 64)
+	branch, err2 := strconv.ParseUint(a.Arg("branch"), 10, 64)
+	return err1 == nil && err2 == nil && at["replid"] == a.Arg("branchHistory") && have <= branch
+}
+
+// keepData saves a copy of what a node holds, running or not.
+func keepData(ctx context.Context, a *Agent, o Order) (map[string]string, error) {
+	w := a.find(o.Cluster, o.Node)
+	if w == nil || o.Node == "" {
+		return nil, &engine.ActionError{Code: CodeUnknownInstance, Detail: fmt.Sprintf("this agent has no instance %q of cluster %q", o.Node, o.Cluster)}
+	}
+	return a.keep(ctx, w, o)
+}
+
+// bundle is where a node's lost writes are kept; made tells that they are there
+// already.
+func (a *Agent) bundle(o Order) (path string, made bool, err error) {
+	dir := filepath.Join(a.opt.Dir, "lost-writes")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", false, fmt.Errorf("make the directory of lost writes: %w", err)
+	}
+	path = filepath.Join(dir, fmt.Sprintf("lost-writes-%s-%s-%d.rdb", o.Cluster, o.Node, o.Generation))
+	st, err := os.Stat(path)
+	return path, err == nil && st.Size() > 0, nil
+}
+
+func (a *Agent) keep(ctx context.Context, w *watched, o Order) (map[string]string, error) {
+	path, made, err := a.bundle(o)
+	if err != nil || made {
+		return bundled(path, nil), err
+	}
+	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, engine.Action{Name: engine.KeepData, Args: map[string]string{"out": path}})
+	if err != nil {
+		return nil, err
+	}
+	return bundled(path, r.Values), nil
+}
+
+func (a *Agent) salvage(ctx context.Context, w *watched, o Order) (map[string]string, error) {
+	path, made, err := a.bundle(o)
+	if err != nil || made {
+		return bundled(path, nil), err
+	}
+	spec, ok := a.super.SpecOf(w.in.Process)
+	if !ok {
+		return nil, &engine.ActionError{Code: engine.CodeRefused, Detail: "how " + w.in.Node + " is started is not known"}
+	}
+	args, err := json.Marshal(spec.Args)
+	if err != nil {
+		return nil, err
+	}
+	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, engine.Action{Name: engine.Salvage,
+		Args: map[string]string{"binary": spec.Path, "args": string(args), "out": path, "from": o.Action.Arg("from")}})
+	if err != nil {
+		return nil, err
+	}
+	if r.Values["none"] == "true" {
+		return map[string]string{"bundle": "", "sentence": w.in.Node + " had no data on disk"}, nil
+	}
+	return bundled(path, r.Values), nil
+}
+
+func bundled(path string, v map[string]string) map[string]string {
+	out := map[string]string{"bundle": path, "bytes": v["bytes"], "commands": v["commands"]}
+	if out["bytes"] == "" {
+		if st, err := os.Stat(path); err == nil {
+			out["bytes"] = strconv.FormatInt(st.Size(), 10)
+		}
+	}
+	out["sentence"] = "everything it held is in " + path
+	if n := out["commands"]; n != "" {
+		out["sentence"] += fmt.Sprintf("; its last %s commands, of which the first may not be lost, are in the .aof file beside it", n)
+	}
+	return out
+}
