@@ -19,12 +19,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"baton/control/access"
 	"baton/control/agent"
 	"baton/control/agent/hub"
 	"baton/control/api"
 	"baton/control/audit"
 	"baton/control/executor"
 	"baton/control/inventory"
+	"baton/control/journal"
+	"baton/control/leader"
 	"baton/control/monitor"
 	"baton/platform/auth"
 	"baton/platform/identity"
@@ -35,20 +38,28 @@ import (
 type controlConfig struct {
 	Data        string // directory of the journal, certificate authority and tokens
 	Listen      string // host:port of API and dashboard; port 0 picks one
-	AgentListen string // host:port for agents; port 0 picks one
+	AgentListen string // host:port for agents and other control nodes; port 0 picks one
+	// AgentAdvertise is host:port they dial; the bound address when "".
+	AgentAdvertise string
+	// PeerListen is host:port of the journal for other control nodes; "" picks a
+	// port of this machine only and keeps it. PeerAdvertise is what they dial.
+	PeerListen, PeerAdvertise string
+	// Name of this control node among several; the host's when "".
+	Name string
+	// Join is the one-use token with which a further control node joins.
+	Join string
 	// TLSCert and TLSKey are PEM files for API and dashboard. Without them the
 	// address must be of this machine only.
 	TLSCert, TLSKey string
 	Logger          *slog.Logger
 }
 
-// controlPlane is a running control plane. The parts that `baton up` needs are
+// controlPlane is a running control node. The parts that `baton up` needs are
 // fields.
 type controlPlane struct {
 	Inventory *inventory.Inventory
 	Hub       *hub.Hub
 	CA        *identity.CA
-	Tokens    *identity.Tokens
 	API       *api.Server
 	// URL of the dashboard, without a slash at its end.
 	URL string
@@ -59,20 +70,34 @@ type controlPlane struct {
 	// TokenFile holds the API token the client commands use.
 	TokenFile string
 
-	log     *slog.Logger
-	journal *nodeJournal
-	exec    *executor.Executor
-	server  *http.Server
-	cancel  context.CancelFunc
-	threads sync.WaitGroup
-	failed  chan error
+	name     string
+	data     string
+	settings controlSettings
+	log      *slog.Logger
+	journal  *nodeJournal
+	roster   *leader.Roster
+	access   *access.Store
+	elector  *leader.Elector
+	mirror   *monitor.Mirror
+	ops      opsParts
+	peers    *peerLinks
+	exec     *executor.Executor
+	server   *http.Server
+	cancel   context.CancelFunc
+	threads  sync.WaitGroup
+	failed   chan error
 }
 
 // startTime bounds how long the parts of the control plane may take to start.
 const startTime = 60 * time.Second
 
-// startControl starts a control plane and returns when API and agents are
-// served and unfinished operations are resumed.
+// findLeaderTime bounds how long one of several control nodes waits at its
+// start for the others; without them it serves what it has.
+const findLeaderTime = 10 * time.Second
+
+// startControl starts a control node. Alone it returns when API and agents are
+// served and unfinished operations are resumed; one of several returns when a
+// leader is known, or none was found in good time.
 func startControl(ctx context.Context, cfg controlConfig) (*controlPlane, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -83,7 +108,7 @@ func startControl(ctx context.Context, cfg controlConfig) (*controlPlane, error)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
-	c := &controlPlane{log: cfg.Logger, failed: make(chan error, 4)}
+	c := &controlPlane{log: cfg.Logger, data: cfg.Data, failed: make(chan error, 4)}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	if err := c.start(ctx, run, cfg); err != nil {
@@ -96,6 +121,9 @@ func startControl(ctx context.Context, cfg controlConfig) (*controlPlane, error)
 func (c *controlPlane) start(ctx, run context.Context, cfg controlConfig) error {
 	limit, done := context.WithTimeout(ctx, startTime)
 	defer done()
+	if err := c.settle(limit, cfg); err != nil {
+		return err
+	}
 	token, err := c.openIdentity(cfg)
 	if err != nil {
 		return err
@@ -110,42 +138,143 @@ func (c *controlPlane) start(ctx, run context.Context, cfg controlConfig) error 
 		agents.Close()
 		return fmt.Errorf("listen for API and dashboard (--listen): %w", err)
 	}
-	if c.journal, err = openJournal(limit, filepath.Join(cfg.Data, "journal"), c.log.With("component", "journal")); err != nil {
+	if err := c.openMemory(limit, run, cfg); err != nil {
 		agents.Close()
 		web.Close()
 		return err
 	}
-	number, err := term(limit, c.journal, time.Now())
-	if err != nil {
-		return fmt.Errorf("journal the start: %w", err)
+	if c.AgentAddress = cfg.AgentAdvertise; c.AgentAddress == "" {
+		c.AgentAddress = agents.Addr().String()
 	}
-	c.Inventory = inventory.New(c.journal, c.log)
-	c.thread(run, "follow the journal", c.Inventory.Run)
-	select {
-	case <-c.Inventory.Ready():
-	case <-limit.Done():
-		return fmt.Errorf("read the journal: %w", limit.Err())
-	}
-	c.AgentAddress = agents.Addr().String()
-	host, _, _ := net.SplitHostPort(c.AgentAddress)
-	if c.Hub, err = hub.New(hub.Options{CA: c.CA, Tokens: c.Tokens, Logger: c.log, Hosts: []string{host, "127.0.0.1", "localhost"}}); err != nil {
+	if err := c.listenToAgents(run, agents); err != nil {
 		agents.Close()
+		web.Close()
 		return err
 	}
-	c.thread(run, "serve agents", func(context.Context) error { return c.Hub.Serve(agents) })
-	c.decide(run, number)
+	c.decide(run)
 	c.serve(run, web, cfg, token)
+	c.thread(run, "take part in elections", c.elector.Run)
+	c.thread(run, "tell the others of this node", func(run context.Context) error { c.announce(run); return nil })
+	if err := c.awaitLeader(limit); err != nil {
+		return err
+	}
+	if !c.settings.Joined {
+		if t := c.API.NewSetupToken(); t != "" {
+			c.SetupLink = c.URL + "/setup#token=" + t
+		}
+	}
 	return nil
 }
 
-// openIdentity opens the certificate authority and the tokens, and returns the
-// client commands' API token.
+// settle finds out which control node this is, and joins the others when asked.
+func (c *controlPlane) settle(ctx context.Context, cfg controlConfig) (err error) {
+	if c.settings, err = loadControlSettings(cfg.Data); err != nil {
+		return err
+	}
+	switch {
+	case c.settings.Name != "" && cfg.Name != "" && c.settings.Name != cfg.Name:
+		return fmt.Errorf("this is control node %s: its name stays; leave --name out", c.settings.Name)
+	case c.settings.Name != "":
+	case cfg.Name != "" && !inventory.ValidName(cfg.Name):
+		return fmt.Errorf("control node name %q: %w", cfg.Name, inventory.ErrName)
+	default:
+		c.settings.Name = hostName(cfg.Name)
+	}
+	if cfg.Join != "" && c.settings.Joined {
+		c.log.Info("this control node has joined already; the token is not used")
+	} else if cfg.Join != "" {
+		if c.settings, err = joinControl(ctx, cfg.Data, cfg.Join, c.settings.Name); err != nil {
+			return err
+		}
+	}
+	c.name = c.settings.Name
+	return nil
+}
+
+// openMemory opens the journal and reads it.
+func (c *controlPlane) openMemory(limit, run context.Context, cfg controlConfig) error {
+	server, client, err := c.CA.PeerConfigs(c.name)
+	if err != nil {
+		return fmt.Errorf("make this control node's certificate: %w", err)
+	}
+	o := journalOptions{dir: filepath.Join(cfg.Data, "journal"), name: c.name, listen: cfg.PeerListen, advertise: cfg.PeerAdvertise,
+		joined: c.settings.Joined, peers: c.settings.Peers, server: server, client: client, log: c.log.With("component", "journal")}
+	if o.listen == "" {
+		o.listen = keptAddress(c.settings.PeerListen)
+	}
+	if c.journal, err = openJournal(o); err != nil {
+		return err
+	}
+	if cfg.PeerListen == "" {
+		c.settings.PeerListen = c.journal.node.PeerAddress()
+	}
+	if err := c.settings.save(cfg.Data); err != nil {
+		return err
+	}
+	c.peers = newPeerLinks(client)
+	c.roster, c.access = leader.NewRoster(), access.New(c.journal, time.Now)
+	c.Inventory = inventory.New(c.journal, c.log)
+	box, err := openBox(cfg.Data)
+	if err != nil {
+		return err
+	}
+	if err := c.openOps(cfg.Data, box); err != nil {
+		return err
+	}
+	c.thread(run, "follow the journal", c.Inventory.Run)
+	ready := make(chan struct{})
+	c.thread(run, "follow claims and access", func(run context.Context) error {
+		return c.journal.Follow(run, 0, func(r journal.Recorded) error {
+			for _, err := range []error{c.roster.Take(r), c.access.Take(r)} {
+				if err != nil {
+					c.log.Error("journal event is skipped", "err", err)
+				}
+			}
+			return nil
+		}, func() { close(ready) })
+	})
+	for _, ready := range []<-chan struct{}{c.Inventory.Ready(), ready} {
+		select {
+		case <-ready:
+		case <-limit.Done():
+			return fmt.Errorf("read the journal: %w", limit.Err())
+		}
+	}
+	return nil
+}
+
+// keptAddress is the address chosen at an earlier start when it is still free,
+// else one of this machine.
+func keptAddress(kept string) string {
+	if kept != "" {
+		if l, err := net.Listen("tcp", kept); err == nil {
+			l.Close()
+			return kept
+		}
+	}
+	return "127.0.0.1:0"
+}
+
+func (c *controlPlane) listenToAgents(run context.Context, ln net.Listener) (err error) {
+	host, _, _ := net.SplitHostPort(c.AgentAddress)
+	c.Hub, err = hub.New(hub.Options{CA: c.CA, Tokens: c.access, Logger: c.log, Hosts: []string{host, "127.0.0.1", "localhost"}, Standby: true,
+		OnJoin: func(id, name, addr string) error {
+			return c.access.JoinHost(access.Host{Agent: id, Name: name, Addr: addr})
+		},
+		Revoked: c.access.Revoked, Addresses: c.roster.Addresses, Leader: c.leaderAddress, Shared: c.shared, Peer: c.peers.take})
+	if err != nil {
+		return err
+	}
+	c.mirror = monitor.NewMirror(c.Hub, time.Now)
+	c.thread(run, "serve agents", func(context.Context) error { return c.Hub.Serve(ln) })
+	return nil
+}
+
+// openIdentity opens the certificate authority and returns the client commands'
+// API token.
 func (c *controlPlane) openIdentity(cfg controlConfig) (token string, err error) {
 	if c.CA, err = identity.OpenCA(filepath.Join(cfg.Data, "ca")); err != nil {
 		return "", fmt.Errorf("open the certificate authority: %w", err)
-	}
-	if c.Tokens, err = identity.OpenTokens(filepath.Join(cfg.Data, "join-tokens.json")); err != nil {
-		return "", err
 	}
 	c.TokenFile = filepath.Join(cfg.Data, "cli-token")
 	b, err := os.ReadFile(c.TokenFile)
@@ -156,22 +285,55 @@ func (c *controlPlane) openIdentity(cfg controlConfig) (token string, err error)
 	return strings.TrimSpace(string(b)), err
 }
 
-// decide starts what watches and what acts.
-func (c *controlPlane) decide(run context.Context, number uint64) {
-	mon := monitor.New(monitor.Options{Reports: c.Hub, Inventory: c.Inventory, Now: time.Now,
+// decide makes what watches and what acts. On every control node the first
+// runs; what acts is started by lead, on the one that leads.
+func (c *controlPlane) decide(run context.Context) {
+	mon := monitor.New(monitor.Options{Reports: c.mirror, Inventory: c.Inventory, Now: time.Now,
+		Journal: func() (bool, string) { s := c.elector.Status(); return s.Majority, s.Sentence },
 		Running: func(id string) string {
 			o, _ := c.Inventory.Operation(id)
 			return executor.Sentence(&o)
 		}})
+	c.elector = leader.New(leader.Options{Node: electorNode{c.journal.node}, Roster: c.roster, Journal: leaderJournal{c.journal}, Name: c.name,
+		CaughtUp: func(ctx context.Context, rev int64) error { return c.Inventory.Wait(ctx, leader.Stream, rev) },
+		Act:      c.lead, Now: time.Now, Log: c.log.With("component", "leader")})
 	c.thread(run, "watch", mon.Run)
-	log := audit.NewLog(c.journal)
-	c.exec = executor.New(executor.Options{Journal: c.journal, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log,
-		Term: number, Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
-	c.API = api.New(api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log})
+	log := audit.NewLog(leaderJournal{c.journal})
+	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log,
+		Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
+	options := api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log,
+		Sessions: c.access, Setup: c.access, Machines: c.access, Links: c.Hub, Leadership: c.elector, Peers: c.peers, Mirror: c.mirror, Control: c}
+	c.wireOps(run, &options, mon)
+	c.API = api.New(options)
+	c.thread(run, "serve control nodes", func(run context.Context) error { return c.peers.serve(run, c.API.ForPeers(), c.log) })
+	c.thread(run, "copy what the leader sees", c.copyReports)
+}
+
+// lead starts everything that orders, decides or schedules: only one control
+// node does at a time. It goes on until ctx ends; wait returns when all of it
+// has ended. What is started here stops at once with ctx.
+func (c *controlPlane) lead(ctx context.Context, term uint64) (wait func()) {
+	var all sync.WaitGroup
+	act := func(what string, f func(context.Context) error) {
+		all.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				c.failed <- fmt.Errorf("%s: %w", what, err)
+			}
+		})
+	}
+	c.mirror.Detach()
+	c.Hub.Lead(term)
 	// Unfinished operations need their agents; those connect within moments,
 	// and orders are tried until they do.
-	c.exec.Start(run)
-	c.thread(run, "adopt", c.adopt)
+	c.exec.Lead(ctx, term)
+	act("adopt", c.adopt)
+	c.leadOps(act)
+	act("grow", c.grow)
+	return func() {
+		c.Hub.Standby()
+		c.exec.Wait()
+		all.Wait()
+	}
 }
 
 func (c *controlPlane) serve(run context.Context, ln net.Listener, cfg controlConfig, token string) {
@@ -183,9 +345,6 @@ func (c *controlPlane) serve(run context.Context, ln net.Listener, cfg controlCo
 	c.API.Tokens = []api.APIToken{{Name: "cli", Role: api.RoleOperator, Hash: auth.HashSecret(token), Source: "cli"}}
 	c.API.SetDashboard(web.Handler())
 	c.URL = scheme + "://" + ln.Addr().String()
-	if t := c.API.NewSetupToken(); t != "" {
-		c.SetupLink = c.URL + "/setup#token=" + t
-	}
 	c.server = &http.Server{Handler: c.API, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 60 * time.Second, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return run }, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)}
@@ -227,9 +386,6 @@ func (c *controlPlane) Close() {
 			c.server.Close()
 		}
 		done()
-	}
-	if c.exec != nil {
-		c.exec.Wait()
 	}
 	if c.Hub != nil {
 		c.Hub.Close()
@@ -286,15 +442,6 @@ func reported(reports map[string]agent.Report) map[string]inventory.Spec {
 	return out
 }
 
-// JoinToken makes a one-use token for an agent.
-func (c *controlPlane) JoinToken() (string, error) {
-	secret, err := c.Tokens.Issue(hub.PurposeAgent)
-	if err != nil {
-		return "", err
-	}
-	return identity.JoinToken{Address: c.AgentAddress, CAFingerprint: c.CA.Fingerprint(), Secret: secret}.String(), nil
-}
-
 func loopbackAddress(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -310,15 +457,22 @@ const (
 	defaultAgentListen   = "127.0.0.1:8401"
 )
 
-// controlCommand runs a control plane until a signal.
+// controlCommand runs a control node until a signal.
 func controlCommand() *cobra.Command {
 	var cfg controlConfig
 	cmd := &cobra.Command{
 		Use:   "control",
 		Short: "Run the control plane: API, dashboard, and the end of the agents' links",
-		Args:  cobra.NoArgs,
+		Long: "Run one node of the control plane: API, dashboard, and the end of the agents' links.\n\n" +
+			"One node is enough to begin with. For high availability run three, on machines of their own: give the first a --name\n" +
+			"and addresses the others reach (--peer-listen, --agent-listen); it prints a one-use token, with which the next joins\n" +
+			"(--join). With the third, one of them may fail. Any node serves the page; the one that leads acts.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if cfg.Join == "" {
+				cfg.Join = os.Getenv(joinTokenVariable)
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			c, err := startControl(ctx, cfg)
@@ -326,17 +480,7 @@ func controlCommand() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "Dashboard   %s\n", c.URL)
-			if c.SetupLink != "" {
-				fmt.Fprintf(out, "First user  %s   (works once)\n", c.SetupLink)
-			}
-			token, err := c.JoinToken()
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(out, "Add a host  baton agent --join %s   (works once, 15 minutes)\n", token)
-			fmt.Fprintf(out, "Commands    BATON_SERVER=%s BATON_TOKEN=$(cat %s) baton clusters\n", c.URL, c.TokenFile)
+			c.sayControl(cmd.OutOrStdout(), cfg.Name != "" || c.settings.Joined)
 			select {
 			case <-ctx.Done():
 				return nil
@@ -350,7 +494,12 @@ func controlCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&cfg.Data, "data", "./baton-data/control", "data directory")
 	f.StringVar(&cfg.Listen, "listen", defaultControlListen, "address of API and dashboard")
-	f.StringVar(&cfg.AgentListen, "agent-listen", defaultAgentListen, "address agents dial")
+	f.StringVar(&cfg.AgentListen, "agent-listen", defaultAgentListen, "address agents and other control nodes dial")
+	f.StringVar(&cfg.AgentAdvertise, "agent-advertise", "", "the same as others see it, by default what it listens on")
+	f.StringVar(&cfg.Name, "name", "", "name of this control node among several, by default the host's")
+	f.StringVar(&cfg.PeerListen, "peer-listen", "", "address of the journal for other control nodes, by default a port of this machine only")
+	f.StringVar(&cfg.PeerAdvertise, "peer-advertise", "", "the same as others see it, by default what it listens on")
+	f.StringVar(&cfg.Join, "join", "", "one-use token to join other control nodes (or set "+joinTokenVariable+")")
 	f.StringVar(&cfg.TLSCert, "tls-certificate", "", "certificate of API and dashboard (PEM file)")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "its key (PEM file)")
 	return cmd

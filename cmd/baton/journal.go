@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"baton/control/journal"
+	"baton/control/leader"
+	"baton/eventstore/membership"
 	"baton/eventstore/node"
 	"baton/eventstore/reader"
 	"baton/eventstore/stream"
@@ -25,32 +27,79 @@ type nodeJournal struct{ node *node.Node }
 // 30 KiB.
 const journalSegmentBytes = 8 << 20
 
-// openJournal starts the embedded node and returns when it takes writes.
-func openJournal(ctx context.Context, dir string, logger *slog.Logger) (*nodeJournal, error) {
-	n, err := node.Start(node.Config{Dir: dir, IndexDir: filepath.Join(dir, "index"), Name: "journal", ClusterName: "control",
-		ClusterSize: 1, PeerListen: "127.0.0.1:0", SegmentBytes: journalSegmentBytes, CacheBytes: 16 << 20, WriteTimeout: 5 * time.Second, Logger: logger})
+// journalOptions are where the embedded node keeps and reaches what.
+type journalOptions struct {
+	dir, name, listen, advertise string
+	// joined says that this node belongs to a control plane of several: it
+	// founds nothing. peers are then the others' journals.
+	joined bool
+	peers  []string
+	server *tls.Config // between control nodes; nil: plain TCP
+	client *tls.Config
+	log    *slog.Logger
+}
+
+// openJournal starts the embedded node. It takes writes once it has found the
+// others, see ready.
+func openJournal(o journalOptions) (*nodeJournal, error) {
+	size := 1
+	if o.joined {
+		size = 3 // asked only when founding, which a joined node never does alone
+	}
+	n, err := node.Start(node.Config{Dir: o.dir, IndexDir: filepath.Join(o.dir, "index"), Name: o.name, ClusterName: "control",
+		ClusterSize: size, PeerListen: o.listen, PeerAdvertise: o.advertise, PeerSeeds: o.peers, PeerServerTLS: o.server, PeerClientTLS: o.client,
+		SegmentBytes: journalSegmentBytes, CacheBytes: 16 << 20, WriteTimeout: 5 * time.Second, Version: version, Logger: o.log})
 	if err != nil {
 		return nil, fmt.Errorf("open the journal: %w", err)
 	}
+	return &nodeJournal{node: n}, nil
+}
+
+// ready returns when a leader is known, at the latest when ctx ends.
+func (j *nodeJournal) ready(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if n.ConfirmLeader(ctx) == nil {
-			return &nodeJournal{n}, nil
+		ok, why := j.node.Ready()
+		if ok {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			n.Stop()
-			return nil, fmt.Errorf("open the journal: %w", ctx.Err())
-		case err := <-n.Done():
-			return nil, fmt.Errorf("open the journal: %w", err)
+			return fmt.Errorf("open the journal: %s: %w", why, ctx.Err())
+		case err := <-j.node.Done():
+			return fmt.Errorf("open the journal: %w", err)
 		case <-tick.C:
 		}
 	}
 }
 
-// Append implements journal.Journal.
+// Append implements journal.Journal; a node that does not lead passes it on.
 func (j *nodeJournal) Append(ctx context.Context, name string, expected int64, events ...journal.Event) (int64, error) {
+	return appendWith(name, expected, events, func(cmd *stream.Command) (stream.Outcome, error) { return j.node.Append(ctx, cmd, false) })
+}
+
+// leaderJournal appends as this node while it leads, or not at all: what a
+// deposed leader would still write is refused here.
+type leaderJournal struct{ *nodeJournal }
+
+// leaderAppendTime bounds an append whose context does not.
+const leaderAppendTime = 5 * time.Second
+
+// Append implements journal.Journal.
+func (j leaderJournal) Append(ctx context.Context, name string, expected int64, events ...journal.Event) (int64, error) {
+	return appendWith(name, expected, events, func(cmd *stream.Command) (stream.Outcome, error) {
+		p, err := j.node.Start(cmd)
+		if err != nil {
+			return stream.Outcome{}, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, leaderAppendTime)
+		defer cancel()
+		return j.node.Await(ctx, p)
+	})
+}
+
+func appendWith(name string, expected int64, events []journal.Event, do func(*stream.Command) (stream.Outcome, error)) (int64, error) {
 	w := stream.Write{Stream: name, Expected: stream.Expected(expected)}
 	for _, e := range events {
 		w.Events = append(w.Events, stream.Event{ID: uuid.New(), Type: e.Type, JSON: true, Data: e.Data})
@@ -59,7 +108,7 @@ func (j *nodeJournal) Append(ctx context.Context, name string, expected int64, e
 	if err != nil {
 		return 0, fmt.Errorf("encode events for %s: %w", name, err)
 	}
-	out, err := j.node.Append(ctx, cmd, false)
+	out, err := do(cmd)
 	switch {
 	case err != nil:
 		return 0, err
@@ -121,15 +170,22 @@ func (f *follower) CaughtUp(int64, uint64) error {
 	return nil
 }
 
-// term counts the starts of the control plane over this journal: the newer
-// one's orders win over what an older one left behind.
-func term(ctx context.Context, j journal.Journal, now time.Time) (uint64, error) {
-	for {
-		rev, err := j.Append(ctx, "control", journal.Any, journal.Event{Type: "control-started", Data: []byte(fmt.Sprintf(`{"at":%q}`, now.UTC().Format(time.RFC3339Nano)))})
-		var conflict *journal.ConflictError
-		if errors.As(err, &conflict) {
-			continue
+// electorNode is the embedded node as package leader sees it.
+type electorNode struct{ *node.Node }
+
+// Confirm implements leader.Node.
+func (n electorNode) Confirm(ctx context.Context) error { return n.ConfirmLeader(ctx) }
+
+// View implements leader.Node.
+func (n electorNode) View() leader.View {
+	v := n.Node.View()
+	out := leader.View{Election: v.Term, Needed: v.Quorum.Needed, Alive: v.Quorum.Alive}
+	for _, m := range v.Members {
+		voter := m.Role == membership.RoleLeader || m.Role == membership.RoleFollower
+		if m.ID == v.Leader && v.Leader != 0 {
+			out.Leader = m.Name
 		}
-		return uint64(rev) + 1, err
+		out.Nodes = append(out.Nodes, leader.NodeView{Name: m.Name, Peer: m.PeerAddress, Self: m.ID == v.Self, Alive: m.Alive, Voter: voter, LagBytes: m.LagBytes})
 	}
+	return out
 }

@@ -17,26 +17,35 @@ func TestNodeJournal(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
-	j, err := openJournal(ctx, dir, quiet)
+	open := func(dir string) (*nodeJournal, error) {
+		j, err := openJournal(journalOptions{dir: dir, name: "c1", listen: "127.0.0.1:0", log: quiet})
+		if err == nil {
+			err = j.ready(ctx)
+		}
+		return j, err
+	}
+	j, err := open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	journaltest.Run(t, func(*testing.T) journal.Journal { return j })
-	if _, err := openJournal(ctx, dir, quiet); err == nil {
-		t.Error("a second journal opens the same directory")
-	}
-	one, err := term(ctx, j, time.Now())
+	leads, err := open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer leads.node.Stop()
+	journaltest.Run(t, func(*testing.T) journal.Journal { return leaderJournal{leads} })
+	if _, err := open(dir); err == nil {
+		t.Error("a second journal opens the same directory")
+	}
 	j.node.Stop()
-	if j, err = openJournal(ctx, dir, quiet); err != nil {
+	if _, err := (leaderJournal{j}).Append(ctx, "readback", journal.Any, journal.Event{Type: "x"}); err == nil {
+		t.Error("a journal that stopped takes an append")
+	}
+	if j, err = open(dir); err != nil {
 		t.Fatal(err)
 	}
 	defer j.node.Stop()
-	if two, err := term(ctx, j, time.Now()); err != nil || two != one+1 {
-		t.Errorf("term %d after %d: %v", two, one, err)
-	}
 	if got, err := j.Read(ctx, "readback", 0, 10); err != nil || len(got) != 3 || got[2].Type != "c" {
 		t.Errorf("after a restart: %v, %v", got, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"baton/control/agent/supervise"
 	"baton/control/engine"
 	"baton/control/provider"
+	"baton/control/proxy"
 	"baton/platform/identity"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,13 @@ type Options struct {
 	Named   provider.Named // facts a person gave about the host
 	Version string
 	Logger  *slog.Logger // nil: slog.Default()
+	// Proxy serves endpoints here; nil: this agent serves none.
+	Proxy *proxy.Server
+	// EngineDirs are searched for the engines' programs; nil: DefaultEngineDirs.
+	EngineDirs []string
+	// Advertise is the host other machines reach servers made here at; "": the
+	// address this machine's way to the control plane begins with.
+	Advertise string
 	// Guardian is the program, with its first arguments, that ends primaries
 	// when this agent cannot; it is given the agent's directory. nil: none.
 	Guardian []string
@@ -47,12 +55,14 @@ type Agent struct {
 	orders  *orders
 	probes  *probes
 	disks   *disks
-	leases  *leases
 	jobs    backupJobs // on backups
+	leases  *leases
 
 	mu        sync.Mutex
 	instances map[string]*watched // by key
+	programs  []engine.Program    // found on this host
 	ctx       context.Context     // of Run; instances are watched under it
+	term      uint64              // highest of a control node that welcomed us; of the link's goroutine
 	sequence  uint64
 }
 
@@ -65,6 +75,9 @@ func Open(o Options) (*Agent, error) {
 	me, err := loadMember(o.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if o.Advertise == "" {
+		o.Advertise = hostTowards(me.Address)
 	}
 	lock, err := lockDir(o.Dir)
 	if err != nil {
@@ -136,9 +149,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		w.begin(ctx, a)
 	}
 	a.mu.Unlock()
-	a.sweepScratch()
 	a.leases.begin(ctx)
+	a.sweepScratch()
 	go a.housekeeping(ctx)
+	go a.lookForPrograms(ctx)
 	a.keepLink(ctx)
 	a.probes.stopAll()
 	return nil
@@ -314,6 +328,10 @@ func (a *Agent) find(cluster, node string) *watched {
 	return best
 }
 
+// ownVolume stands for the volume of the agent's directory; its parent, which
+// is written to for measuring, is the agent's own.
+func (a *Agent) ownVolume() string { return filepath.Join(a.opt.Dir, "processes") }
+
 func (a *Agent) dirs() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -323,20 +341,22 @@ func (a *Agent) dirs() []string {
 			out = append(out, w.in.Dir)
 		}
 	}
-	return out
+	return append(out, a.ownVolume())
 }
 
 // report builds the next report.
 func (a *Agent) report() Report {
-	r := Report{Agent: a.me.ID, Version: a.opt.Version, PID: os.Getpid(), Host: a.local.Read(), Processes: a.super.States(), Fences: a.fences.All()}
+	r := Report{Agent: a.me.ID, Version: a.opt.Version, PID: os.Getpid(), Host: a.local.Read(), Processes: a.super.States(), Fences: a.fences.All(),
+		Disk: a.disks.facts(a.ownVolume()), Supervision: SupervisionChild}
 	r.Name, r.At = r.Host.Name, r.Host.Clock
+	r.Endpoints = a.endpoints()
 	byName := map[string]*engine.ProcessState{}
 	for i := range r.Processes {
 		byName[r.Processes[i].Name] = &r.Processes[i]
 	}
 	a.mu.Lock()
 	a.sequence++
-	r.Sequence = a.sequence
+	r.Sequence, r.Programs = a.sequence, a.programs
 	r.Leases = a.leases.states()
 	for _, w := range a.instances {
 		ir := InstanceReport{Cluster: w.in.Cluster, Node: w.in.Node, Engine: w.in.Engine, Address: w.in.Address(), Process: w.in.Process, ProcessInfo: byName[w.in.Process]}

@@ -31,9 +31,11 @@ var ErrNotJoined = errors.New("this agent has not joined a control plane")
 type member struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
-	Address string `json:"address"` // of the control plane's agent listener
-	tls     *tls.Config
-	until   time.Time // end of the certificate
+	Address string `json:"address"` // of the control node that led last
+	// Addresses are those of all control nodes, as they last told.
+	Addresses []string `json:"addresses,omitempty"`
+	tls       *tls.Config
+	until     time.Time // end of the certificate
 }
 
 func loadMember(dir string) (member, error) {
@@ -74,10 +76,10 @@ func Joined(dir string) bool {
 // SetAddress changes where a joined agent finds its control plane.
 func SetAddress(dir, address string) error {
 	m, err := loadMember(dir)
-	if err != nil || m.Address == address {
+	if err != nil || m.Address == address && len(m.Addresses) <= 1 {
 		return err
 	}
-	m.Address = address
+	m.Address, m.Addresses = address, []string{address}
 	return storeMember(dir, m)
 }
 
@@ -110,25 +112,47 @@ func Join(ctx context.Context, dir, token, name string) error {
 	if err != nil {
 		return fmt.Errorf("make certificate request: %w", err)
 	}
-	conn, err := grpc.NewClient(t.Address, grpc.WithTransportCredentials(credentials.NewTLS(identity.PinnedConfig(t.CAFingerprint))))
+	reply, at, err := join(ctx, t, &agentpb.JoinRequest{Secret: t.Secret, CsrDer: csr, Name: name})
 	if err != nil {
-		return fmt.Errorf("join %s: %w", t.Address, err)
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	reply, err := agentpb.NewAgentLinkClient(conn).Join(ctx, &agentpb.JoinRequest{Secret: t.Secret, CsrDer: csr, Name: name})
-	if err != nil {
-		if s := status.Convert(err); s.Code() == codes.PermissionDenied || s.Code() == codes.InvalidArgument {
-			return fmt.Errorf("join %s: %s", t.Address, s.Message())
-		}
-		return fmt.Errorf("join %s: %w", t.Address, err)
+		return err
 	}
 	if err := storeCertificate(dir, keyPEM, reply); err != nil {
 		return err
 	}
 	// agent.json comes last: it makes the identity count.
-	return storeMember(dir, member{ID: reply.GetAgentId(), Name: name, Address: t.Address})
+	return storeMember(dir, member{ID: reply.GetAgentId(), Name: name, Address: at, Addresses: merge(reply.GetAddresses(), t.Addresses())})
+}
+
+// joinTime bounds the attempt at one control node.
+const joinTime = 15 * time.Second
+
+// join asks one control node after the other until one answers, and returns
+// which did. A refusal is an answer.
+func join(ctx context.Context, t identity.JoinToken, req *agentpb.JoinRequest) (reply *agentpb.JoinReply, at string, err error) {
+	for _, at = range t.Addresses() {
+		reply, err = joinAt(ctx, at, t.CAFingerprint, req)
+		if c := status.Code(err); err == nil || c == codes.PermissionDenied || c == codes.InvalidArgument || ctx.Err() != nil {
+			break
+		}
+	}
+	switch s := status.Convert(err); {
+	case err == nil:
+		return reply, at, nil
+	case s.Code() == codes.PermissionDenied || s.Code() == codes.InvalidArgument:
+		return nil, at, fmt.Errorf("join %s: %s", at, s.Message())
+	}
+	return nil, at, fmt.Errorf("join %s: %w", at, err)
+}
+
+func joinAt(ctx context.Context, address, fingerprint string, req *agentpb.JoinRequest) (*agentpb.JoinReply, error) {
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(identity.PinnedConfig(fingerprint))))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, joinTime)
+	defer cancel()
+	return agentpb.NewAgentLinkClient(conn).Join(ctx, req)
 }
 
 // IdentityOf returns the id and name a joined agent's directory holds, or

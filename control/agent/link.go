@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -20,36 +22,61 @@ const (
 	// retryMin and retryMax bound the wait before the link is dialed again.
 	retryMin = 100 * time.Millisecond
 	retryMax = 2 * time.Second
-	// silence: the control plane sends a tick each second; without any message
-	// for this long the link is given up and dialed anew.
-	silence = 5 * time.Second
 	// renewEvery is how often the certificate's age is looked at.
 	renewEvery = 12 * time.Hour
 )
 
-// keepLink dials the control plane again and again until ctx ends.
+// elsewhere is why a link ended to a control node that does not lead.
+type elsewhere struct{ leader string }
+
+func (e *elsewhere) Error() string {
+	if e.leader == "" {
+		return "this control node does not lead and knows none that does"
+	}
+	return "the control node at " + e.leader + " leads"
+}
+
+// keepLink holds a link to the control node that leads until ctx ends: it asks
+// one after the other, and whoever does not lead says who does.
 func (a *Agent) keepLink(ctx context.Context) {
-	wait := retryMin
+	r := newRoute(a.me.Address, a.me.Addresses)
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := a.link(ctx)
+		err := a.link(ctx, r)
 		if ctx.Err() != nil {
 			return
 		}
-		a.log.Warn("link to the control plane ended", "address", a.me.Address, "err", err)
-		if time.Since(began) > 10*time.Second {
-			wait = retryMin
+		if time.Since(began) > steadyLink {
+			r.lasted()
+		}
+		var e *elsewhere
+		leader := ""
+		if errors.As(err, &e) {
+			leader = e.leader
+			a.log.Info("link to the control plane moves", "address", r.address(), "why", err)
+		} else {
+			a.log.Warn("link to the control plane ended", "address", r.address(), "err", err)
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(wait):
+		case <-time.After(r.next(leader)):
 		}
-		wait = min(2*wait, retryMax)
 	}
 }
 
-func (a *Agent) link(ctx context.Context) error {
-	conn, err := grpc.NewClient(a.me.Address, grpc.WithTransportCredentials(credentials.NewTLS(a.me.tls)),
+// learned stores the addresses of the control nodes for the next start.
+func (a *Agent) learned(r *route, all []string) {
+	if !r.learn(all) && a.me.Address == r.address() {
+		return
+	}
+	a.me.Address, a.me.Addresses = r.address(), r.addresses
+	if err := storeMember(a.opt.Dir, a.me); err != nil {
+		a.log.Warn("the control nodes' addresses are not stored", "err", err)
+	}
+}
+
+func (a *Agent) link(ctx context.Context, r *route) error {
+	conn, err := grpc.NewClient(r.address(), grpc.WithTransportCredentials(credentials.NewTLS(a.me.tls)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: retryMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryMax}, MinConnectTimeout: 3 * time.Second}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Second, Timeout: 5 * time.Second}))
 	if err != nil {
@@ -58,29 +85,25 @@ func (a *Agent) link(ctx context.Context) error {
 	defer conn.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	silence := r.silence()
+	heard := time.AfterFunc(silence, func() { cancel(errSilent) })
+	defer heard.Stop()
 	api := agentpb.NewAgentLinkClient(conn)
 	s, err := api.Connect(ctx)
 	if err != nil {
-		return err
+		return because(ctx, err)
 	}
 	out := make(chan *agentpb.FromAgent, 512)
 	if err := s.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Hello{Hello: &agentpb.Hello{
 		Name: a.me.Name, Version: a.opt.Version, Pid: int64(os.Getpid()), BootId: a.local.Read().BootID}}}); err != nil {
-		return err
+		return because(ctx, err)
 	}
-	go func() { cancel(a.sendLoop(ctx, s, out)) }()
-
-	heard := time.AfterFunc(silence, func() { cancel(errors.New("the control plane fell silent")) })
-	defer heard.Stop()
 	var travel travelTime
 	renewal := time.Now() // when it is next looked at
 	for {
 		m, err := s.Recv()
 		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return cause
-			}
-			return err
+			return because(ctx, err)
 		}
 		heard.Reset(silence)
 		now := time.Now()
@@ -89,9 +112,23 @@ func (a *Agent) link(ctx context.Context) error {
 		}
 		switch m := m.GetMessage().(type) {
 		case *agentpb.ToAgent_Welcome:
+			if m.Welcome.GetTerm() < a.term {
+				return fmt.Errorf("the control node at %s leads term %d; this agent has served term %d", r.address(), m.Welcome.GetTerm(), a.term)
+			}
+			a.term = m.Welcome.GetTerm()
+			a.learned(r, m.Welcome.GetAddresses())
 			a.leases.connected(out)
 			defer a.leases.connected(nil)
-			a.log.Info("connected to the control plane", "address", a.me.Address, "agent", a.me.ID)
+			a.log.Info("connected to the control plane", "address", r.address(), "agent", a.me.ID, "term", a.term)
+			go func() {
+				// Of a stream that the other end closed, Recv tells why.
+				if err := a.sendLoop(ctx, s, out); !errors.Is(err, io.EOF) {
+					cancel(err)
+				}
+			}()
+		case *agentpb.ToAgent_Elsewhere:
+			a.learned(r, m.Elsewhere.GetAddresses())
+			return &elsewhere{m.Elsewhere.GetLeader()}
 		case *agentpb.ToAgent_Tick:
 			travel.add(now, m.Tick.GetSentUnixNs())
 			if now.After(renewal) {
@@ -112,6 +149,16 @@ func (a *Agent) link(ctx context.Context) error {
 			})
 		}
 	}
+}
+
+var errSilent = errors.New("the control plane fell silent")
+
+// because is why the link ended: what ended ctx, or else err.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient, out <-chan *agentpb.FromAgent) error {

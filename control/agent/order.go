@@ -102,11 +102,25 @@ type Report struct {
 	Host      engine.HostFacts      `json:"host"`
 	Instances []InstanceReport      `json:"instances"` // sorted by cluster, node
 	Processes []engine.ProcessState `json:"processes"` // sorted by name
+	// Programs of engines found on the host, sorted by engine and version.
+	Programs []engine.Program `json:"programs,omitempty"`
+	// Endpoints is nil for an agent that can serve none.
+	Endpoints *EndpointsReport `json:"endpoints,omitempty"`
 	// Fences are the highest pairs seen, by cluster.
 	Fences map[string]Fence `json:"fences,omitempty"`
 	// Leases are this host's ends of leases, sorted by cluster and node.
 	Leases []LeaseState `json:"leases,omitempty"`
+	// Disk is the volume of the agent's own directory.
+	Disk *engine.DiskFacts `json:"disk,omitempty"`
+	// Supervision is how databases are kept running on this host.
+	Supervision string `json:"supervision,omitempty"`
 }
+
+// Kinds of supervision.
+const (
+	SupervisionChild   = "child"   // detached processes of the agent's own
+	SupervisionSystemd = "systemd" // transient units
+)
 
 // InstanceReport is one instance in a report. No secrets are in it.
 type InstanceReport struct {

@@ -101,7 +101,7 @@ func TestSetupAndSessions(t *testing.T) {
 		t.Errorf("session %+v", got)
 	}
 	secure := New(Options{Secure: true})
-	if c := secure.cookie("x", time.Hour); c.Name != "__Host-baton" || !c.Secure {
+	if c := secure.cookie(t.Context(), "x", time.Hour); c.Name != "__Host-baton" || !c.Secure {
 		t.Errorf("cookie over TLS %+v", c)
 	}
 	// Another site's page can do nothing with the cookie.

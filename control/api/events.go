@@ -99,6 +99,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 			t.send("operation", now, s.operationView(&o))
 		}
 	}
+	t.send("control", 0, s.controlState())
 	s.sendClusters(t, cluster, true)
 	s.follow(t, r, notices, cluster, now)
 }
@@ -133,7 +134,7 @@ func (s *Server) follow(t *stream, r *http.Request, notices <-chan inventory.Not
 	tick, beat := time.NewTicker(clusterEvery), time.NewTicker(heartbeatEvery)
 	defer tick.Stop()
 	defer beat.Stop()
-	session := who(r.Context()).session
+	session, acting := who(r.Context()).session, s.Acts()
 	last := time.Now()
 	for t.err == nil {
 		select {
@@ -145,9 +146,13 @@ func (s *Server) follow(t *stream, r *http.Request, notices <-chan inventory.Not
 			if session != "" && !s.sessions.Alive(session) {
 				return // signed out: nothing more is told
 			}
+			if s.Acts() != acting || !acting && s.Leadership.Status().Leader != "" {
+				return // who leads has changed: the reader connects anew and is passed on
+			}
 			all := time.Since(last) >= clustersEvery-clusterEvery/10
 			if all {
 				last = time.Now()
+				t.send("control", 0, s.controlState())
 			}
 			s.sendClusters(t, cluster, all)
 		case n, ok := <-notices:

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"baton/control/access"
 	"baton/control/agent"
 	"baton/control/audit"
 	"baton/control/engine"
@@ -118,6 +119,7 @@ type site struct {
 	srv    *Server
 	agents *fakeAgents
 	inv    *inventory.Inventory
+	parts  *fakeParts
 }
 
 func newSite(t testing.TB) *site {
@@ -126,6 +128,7 @@ func newSite(t testing.TB) *site {
 	j := journal.NewMemory(time.Now)
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	inv := inventory.New(j, quiet)
+	parts := newParts(t, j, inv, quiet)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { _ = inv.Run(ctx) }()
 	<-inv.Ready()
@@ -141,12 +144,16 @@ func newSite(t testing.TB) *site {
 	log := audit.NewLog(j)
 	exec := executor.New(executor.Options{Journal: j, Inventory: inv, Agents: f, Facts: mon, Audit: log, Term: 1, Log: quiet, Now: time.Now, Backoff: time.Millisecond})
 	exec.Start(ctx)
-	srv := New(Options{Inventory: inv, Monitor: mon, Executor: exec, Audit: log, Log: quiet, Version: "test", Tokens: []APIToken{
+	people := access.New(j, time.Now)
+	go func() { _ = j.Follow(ctx, 0, people.Take, nil) }()
+	o := Options{Sessions: people, Setup: people, Inventory: inv, Monitor: mon, Executor: exec, Audit: log, Log: quiet, Version: "test", Tokens: []APIToken{
 		{Name: "cli", Role: RoleOperator, Hash: auth.HashSecret("operator-token"), Source: "cli"},
-		{Name: "watcher", Role: RoleViewer, Hash: auth.HashSecret("viewer-token"), Source: "api"}}})
+		{Name: "watcher", Role: RoleViewer, Hash: auth.HashSecret("viewer-token"), Source: "api"}}}
+	parts.into(&o, mon)
+	srv := New(o)
 	h := httptest.NewServer(srv)
 	t.Cleanup(func() { cancel(); h.CloseClientConnections(); h.Close(); exec.Wait() })
-	s := &site{t: t, url: h.URL, srv: srv, agents: f, inv: inv}
+	s := &site{t: t, url: h.URL, srv: srv, agents: f, inv: inv, parts: parts}
 	s.eventually("the cluster is seen", func() bool { snap, ok := mon.Snapshot("c"); return ok && snap.Primary() != nil })
 	return s
 }

@@ -22,6 +22,7 @@ type principal struct {
 	audit.Who
 	role    Role
 	session string // id, "" for a token
+	token   string // id of a person's API token, "" for the command line's own
 	request string
 	// recorded is set once the attempt is in the audit.
 	recorded *bool
@@ -37,8 +38,11 @@ func who(ctx context.Context) principal {
 // ServeHTTP lets a request in or refuses it, in this order: headers, size and
 // form of the body, origin, identity, role. Everything passes here.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	secureHeaders(w.Header(), s.Secure)
 	_, pattern := s.mux.Handler(r)
+	if _, known := permissions[pattern]; known && pattern != "/" && s.elsewhere(w, r, pattern) {
+		return
+	}
+	secureHeaders(w.Header(), s.secureOf(r.Context()))
 	if !strings.HasPrefix(r.URL.Path, "/api/") {
 		s.mux.ServeHTTP(w, r)
 		return
@@ -71,7 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit checks everything but identity.
 func (s *Server) admit(r *http.Request, pattern string, needed Role, p *principal) *Problem {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		if problem := sameOrigin(r, p.session != "", s.Secure); problem != nil {
+		if problem := sameOrigin(r, p.session != "", s.secureOf(r.Context())); problem != nil {
 			return problem
 		}
 		if problem := readBody(r); problem != nil {
@@ -103,11 +107,14 @@ func (s *Server) identify(r *http.Request, p *principal) *Problem {
 					return nil
 				}
 			}
+			if s.byToken(token, p) {
+				return nil
+			}
 			s.origins.Fail("token " + p.IP)
 		}
 		return &Problem{Title: "Not signed in", Status: 401, Code: CodeNotSignedIn, Detail: "the API token is not valid", Fix: "set BATON_TOKEN to a valid token"}
 	}
-	c, err := r.Cookie(s.cookieName())
+	c, err := r.Cookie(cookieName(s.secureOf(r.Context())))
 	if err != nil {
 		return nil
 	}
@@ -222,12 +229,14 @@ func (s *Server) clusterOf(r *http.Request, _ string) string {
 func (s *Server) record(ctx context.Context, r audit.Record) {
 	p := who(ctx)
 	*p.recorded = true
-	r.ID, r.At, r.Who, r.Request = "at-"+auth.NewSecret()[:12], s.Now(), p.Who, p.request
+	r.ID, r.At, r.Who, r.Request = newAttemptID(), s.Now(), p.Who, p.request
 	// The attempt is recorded even when its client has gone.
 	if _, err := s.Audit.Append(context.WithoutCancel(ctx), r); err != nil {
 		s.Log.Error("attempt could not be audited", "what", r.What, "who", r.Name, "err", err)
 	}
 }
+
+func newAttemptID() string { return "at-" + auth.NewSecret()[:12] }
 
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	p := &Problem{Title: "No such route", Status: 404, Code: CodeNotFound, Detail: r.Method + " " + printable(r.URL.Path), Fix: "see " + Prefix + "/docs"}
@@ -296,6 +305,9 @@ func (r *recorder) headline() string {
 }
 
 func address(r *http.Request) string {
+	if f, ok := passedOn(r.Context()); ok {
+		return f.client
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr

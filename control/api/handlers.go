@@ -52,13 +52,12 @@ func (s *Server) postPromotion(ctx context.Context, in *promotionInput) (*status
 		return &status[PromotionAccepted]{http.StatusOK, PromotionAccepted{DryRun: true, Plan: ptr(planView(&p))}}, nil
 	}
 	who := who(ctx)
-	id, err := s.Executor.Promote(ctx, executor.Request{Cluster: in.ID, Node: in.Body.Node, TypedName: in.Body.TypedName,
-		ReportHash: in.Body.ReportHash, Generation: uint64(in.Body.Generation), Reason: in.Body.Reason, Overrides: in.Body.Overrides, Who: who.Who})
+	accepted, err := s.beginPromotion(ctx, executor.Request{Cluster: in.ID, Node: in.Body.Node, TypedName: in.Body.TypedName,
+		ReportHash: in.Body.ReportHash, Generation: uint64(in.Body.Generation), Reason: in.Body.Reason, Overrides: in.Body.Overrides, Who: who.Who}, in.Body.At)
 	if err != nil {
 		return nil, s.refuse(ctx, in.ID, in.Body.Node, fmt.Sprintf("tried to promote %s", printable(in.Body.Node)), err)
 	}
-	*who.recorded = true // the request is in the cluster's stream, its end will be audited
-	return &status[PromotionAccepted]{http.StatusAccepted, PromotionAccepted{OperationID: id}}, nil
+	return &status[PromotionAccepted]{http.StatusAccepted, accepted}, nil
 }
 
 func (s *Server) postUndo(ctx context.Context, in *undoInput) (*body[PromotionAccepted], error) {
@@ -71,13 +70,12 @@ func (s *Server) postUndo(ctx context.Context, in *undoInput) (*body[PromotionAc
 	if err != nil {
 		return nil, s.refuse(ctx, cluster, node, what, err)
 	}
-	id, err := s.Executor.Promote(ctx, executor.Request{Cluster: cluster, Node: node, TypedName: in.Body.TypedName,
-		ReportHash: in.Body.ReportHash, Generation: uint64(in.Body.Generation), Reason: in.Body.Reason, UndoOf: in.ID, Who: who.Who})
+	accepted, err := s.beginPromotion(ctx, executor.Request{Cluster: cluster, Node: node, TypedName: in.Body.TypedName,
+		ReportHash: in.Body.ReportHash, Generation: uint64(in.Body.Generation), Reason: in.Body.Reason, UndoOf: in.ID, Who: who.Who}, nil)
 	if err != nil {
 		return nil, s.refuse(ctx, cluster, node, what, err)
 	}
-	*who.recorded = true
-	return &body[PromotionAccepted]{PromotionAccepted{OperationID: id}}, nil
+	return &body[PromotionAccepted]{accepted}, nil
 }
 
 func (s *Server) getOperation(_ context.Context, in *operationInput) (*body[Operation], error) {
@@ -106,24 +104,12 @@ func (s *Server) getAudit(_ context.Context, in *auditInput) (*body[AuditPage], 
 	if next > 0 {
 		page.Next = strconv.Itoa(next)
 	}
-	n, bad := s.Inventory.VerifyAudit(in.ID)
+	n, bad := s.chain(in.ID)
 	page.Chain = AuditChain{OK: bad < 0, Records: n, Sentence: fmt.Sprintf("The chain of %d records is intact", n)}
 	if bad >= 0 {
 		page.Chain.Sentence = fmt.Sprintf("The chain breaks at record %d of %d: it was changed after it was written", bad+1, n)
 	}
 	return &body[AuditPage]{page}, nil
-}
-
-func (s *Server) getHosts(context.Context, *none) (*body[HostList], error) {
-	out := HostList{Hosts: []Host{}}
-	for _, r := range s.Monitor.Agents() {
-		h := Host{Name: r.Name, Agent: r.Agent, OS: r.Host.OS, Cores: r.Host.Cores, MemoryBytes: Int64(r.Host.MemoryBytes), Provider: r.Host.Provider, Location: r.Host.Location}
-		if !r.ReceivedAt.IsZero() {
-			h.LastReport = ptr(r.ReceivedAt)
-		}
-		out.Hosts = append(out.Hosts, h)
-	}
-	return &body[HostList]{out}, nil
 }
 
 // refuse records a refused attempt and translates its reason.

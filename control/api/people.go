@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"baton/control/access"
 	"baton/control/audit"
 	"baton/control/inventory"
 	"baton/control/journal"
@@ -16,25 +17,29 @@ import (
 
 // cookieName: the prefix makes browsers insist on TLS, path / and no domain;
 // they would not store it over plain HTTP.
-func (s *Server) cookieName() string {
-	if s.Secure {
+func cookieName(secure bool) string {
+	if secure {
 		return "__Host-baton"
 	}
 	return "baton"
 }
 
-func (s *Server) cookie(id string, age time.Duration) http.Cookie {
-	c := http.Cookie{Name: s.cookieName(), Value: id, Path: "/", HttpOnly: true, Secure: s.Secure, SameSite: http.SameSiteStrictMode, MaxAge: int(age.Seconds())}
+func (s *Server) cookie(ctx context.Context, id string, age time.Duration) http.Cookie {
+	secure := s.secureOf(ctx)
+	c := http.Cookie{Name: cookieName(secure), Value: id, Path: "/", HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode, MaxAge: int(age.Seconds())}
 	if id == "" {
 		c.MaxAge = -1
 	}
 	return c
 }
 
-func (s *Server) begin(user string, role string) *sessionOutput {
-	id, session := s.sessions.Begin(user, role)
-	return &sessionOutput{SetCookie: s.cookie(id, auth.SessionAbsolute),
-		Body: Session{Username: user, Role: role, ExpiresAt: session.Expires}}
+func (s *Server) begin(ctx context.Context, user string, role string) (*sessionOutput, error) {
+	id, session, err := s.sessions.Begin(user, role)
+	if err != nil {
+		return nil, s.internal(ctx, "begin a session", err)
+	}
+	return &sessionOutput{SetCookie: s.cookie(ctx, id, auth.SessionAbsolute),
+		Body: Session{Username: user, Role: role, ExpiresAt: session.Expires}}, nil
 }
 
 func (s *Server) getSetupState(context.Context, *none) (*body[SetupState], error) {
@@ -51,10 +56,7 @@ func (s *Server) postSetup(ctx context.Context, in *setupInput) (*sessionOutput,
 	if s.Inventory.Users() > 0 {
 		return nil, done
 	}
-	s.mu.Lock()
-	right := auth.MatchSecret(in.Body.Token, s.setupHash)
-	s.mu.Unlock()
-	if !right {
+	if !s.Setup.Valid(in.Body.Token, access.PurposeSetup) {
 		s.origins.Fail("address " + p.IP)
 		return nil, &Problem{Title: "The set-up link is not valid", Status: 403, Code: CodeSetupToken,
 			Detail: "it was used, or the control plane has printed a newer one since", Fix: "use the link printed at the last start"}
@@ -77,11 +79,11 @@ func (s *Server) postSetup(ctx context.Context, in *setupInput) (*sessionOutput,
 	if err != nil {
 		return nil, s.internal(ctx, "record the first user", err)
 	}
-	s.mu.Lock()
-	s.setupHash = ""
-	s.mu.Unlock()
+	if err := s.Setup.Redeem(in.Body.Token, access.PurposeSetup); err != nil {
+		s.Log.Warn("the set-up link is not marked as used; there is a user now, so it opens nothing", "err", err)
+	}
 	s.asUser(ctx, in.Body.Username, RoleAdmin, audit.Record{What: "was made the first user", Outcome: audit.Done})
-	return s.begin(in.Body.Username, string(RoleAdmin)), nil
+	return s.begin(ctx, in.Body.Username, string(RoleAdmin))
 }
 
 // asUser records an attempt in the name of a user who is not signed in yet.
@@ -115,6 +117,9 @@ func (s *Server) postLogin(ctx context.Context, in *loginInput) (*sessionOutput,
 		}
 	}
 	u, _ := s.Inventory.User(in.Body.Username) // the zero user has no hash
+	if u.Disabled {
+		u.Password = "" // as slow as any other, and never right
+	}
 	ok, err := auth.VerifyPassword(ctx, in.Body.Password, u.Password)
 	if err != nil {
 		return nil, busy(err)
@@ -127,14 +132,16 @@ func (s *Server) postLogin(ctx context.Context, in *loginInput) (*sessionOutput,
 	}
 	s.accounts.Forget(account)
 	s.asUser(ctx, u.Name, Role(u.Role), audit.Record{What: "signed in", Outcome: audit.Done})
-	return s.begin(u.Name, u.Role), nil
+	return s.begin(ctx, u.Name, u.Role)
 }
 
 func (s *Server) postLogout(ctx context.Context, _ *none) (*logoutOutput, error) {
 	if p := who(ctx); p.session != "" {
-		s.sessions.End(p.session)
+		if err := s.sessions.End(p.session); err != nil {
+			return nil, s.internal(ctx, "end the session", err)
+		}
 	}
-	return &logoutOutput{SetCookie: s.cookie("", 0)}, nil
+	return &logoutOutput{SetCookie: s.cookie(ctx, "", 0)}, nil
 }
 
 func (s *Server) getSession(ctx context.Context, _ *none) (*body[Session], error) {

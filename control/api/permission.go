@@ -1,23 +1,37 @@
 package api
 
-// Role of a person or token. Each may do what those before may.
+import "slices"
+
+// Role of a person or token.
 type Role string
 
-// Roles: a viewer reads, an operator promotes and switches back, an admin
-// manages people.
+// Roles: a viewer reads; an auditor also checks and exports the audit; an
+// operator promotes, switches back, backs up and maintains; an approver is an
+// operator who also lets go on what others asked for; an admin may do
+// everything: what loses data, policy, people.
 const (
 	RoleViewer   Role = "viewer"
+	RoleAuditor  Role = "auditor"
 	RoleOperator Role = "operator"
+	RoleApprover Role = "approver"
 	RoleAdmin    Role = "admin"
 )
 
 // public routes need nobody signed in.
 const public Role = ""
 
-var rank = map[Role]int{public: 0, RoleViewer: 1, RoleOperator: 2, RoleAdmin: 3}
+// includes says for each role whose work it may do.
+var includes = map[Role][]Role{
+	RoleViewer:   {RoleViewer},
+	RoleAuditor:  {RoleViewer, RoleAuditor},
+	RoleOperator: {RoleViewer, RoleOperator},
+	RoleApprover: {RoleViewer, RoleOperator, RoleApprover},
+	RoleAdmin:    {RoleViewer, RoleAuditor, RoleOperator, RoleApprover, RoleAdmin},
+}
 
-// may tells whether a role suffices.
-func (r Role) may(needed Role) bool { return rank[r] >= rank[needed] }
+// may tells whether a role suffices. A role that is not known suffices for
+// nothing.
+func (r Role) may(needed Role) bool { return slices.Contains(includes[r], needed) }
 
 // permissions is the whole of authorization: route pattern to the role it
 // needs. What is not in it is refused. A route that is public says why.
@@ -40,9 +54,44 @@ var permissions = map[string]Role{
 	"GET " + Prefix + "/operations/{id}":                   RoleViewer,
 	"GET " + Prefix + "/events":                            RoleViewer,
 	"GET " + Prefix + "/hosts":                             RoleViewer,
+	"GET " + Prefix + "/providers":                         RoleViewer,
+	"GET " + Prefix + "/control":                           RoleViewer,
+
+	"POST " + Prefix + "/hosts/join-token":   RoleAdmin, // lets a machine in
+	"DELETE " + Prefix + "/hosts/{id}":       RoleAdmin,
+	"POST " + Prefix + "/control/join-token": RoleAdmin, // hands out the authority's key
+	"DELETE " + Prefix + "/control/{name}":   RoleAdmin,
 
 	"POST " + Prefix + "/clusters/{id}/promotions": RoleOperator,
 	"POST " + Prefix + "/operations/{id}/undo":     RoleOperator,
+
+	"GET " + Prefix + "/activity":                              RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/incidents/{operation}":   RoleViewer,
+	"GET " + Prefix + "/audit/verify":                          RoleAuditor, // reads every record
+	"GET " + Prefix + "/audit/export":                          RoleAuditor,
+	"GET " + Prefix + "/alerts":                                RoleViewer,
+	"POST " + Prefix + "/alerts/{id}/acknowledge":              RoleOperator,
+	"GET " + Prefix + "/notifications":                         RoleAdmin, // addresses of webhooks may be secrets
+	"PUT " + Prefix + "/notifications":                         RoleAdmin,
+	"POST " + Prefix + "/notifications/test":                   RoleAdmin,
+	"GET " + Prefix + "/clusters/{id}/history":                 RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/availability":            RoleViewer,
+	"GET " + Prefix + "/users":                                 RoleAdmin,
+	"POST " + Prefix + "/users":                                RoleAdmin,
+	"PUT " + Prefix + "/users/{name}":                          RoleAdmin,
+	"POST " + Prefix + "/users/{name}/password":                RoleAdmin,
+	"DELETE " + Prefix + "/users/{name}":                       RoleAdmin,
+	"POST " + Prefix + "/set-password":                         public, // needs the one-use token
+	"POST " + Prefix + "/me/password":                          RoleViewer,
+	"GET " + Prefix + "/tokens":                                RoleViewer, // one's own; an admin sees all
+	"POST " + Prefix + "/tokens":                               RoleViewer, // of at most one's own role
+	"DELETE " + Prefix + "/tokens/{id}":                        RoleViewer, // one's own
+	"GET " + Prefix + "/clusters/{id}/schedules":               RoleViewer,
+	"DELETE " + Prefix + "/clusters/{id}/schedules/{schedule}": RoleOperator,
+	"GET " + Prefix + "/approvals":                             RoleViewer,
+	"POST " + Prefix + "/approvals/{id}/approve":               RoleApprover,
+	"POST " + Prefix + "/approvals/{id}/reject":                RoleApprover,
+	"POST " + Prefix + "/operations/{id}/cancel":               RoleOperator,
 }
 
 // unaudited are the routes that change nothing although they are not GET, or
@@ -52,4 +101,5 @@ var unaudited = map[string]bool{
 	"POST " + Prefix + "/logout":             true,
 	"POST " + Prefix + "/login":              true,
 	"POST " + Prefix + "/setup":              true,
+	"POST " + Prefix + "/set-password":       true,
 }

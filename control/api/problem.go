@@ -54,7 +54,10 @@ const (
 	CodeWeakPassword   = "weak-password"
 	CodeTooLarge       = "too-large"
 	CodeUnavailable    = "unavailable"
+	CodeLastAdmin      = "last-admin"
+	CodeTooLate        = "too-late"
 	CodeInternal       = "internal"
+	CodeNoMajority     = "no-majority"
 	CodeMediaType      = "media-type"
 	CodeMethod         = "method-not-allowed"
 	problemContentType = "application/problem+json"
@@ -91,7 +94,7 @@ func installErrors() {
 			p := &Problem{Title: http.StatusText(status), Status: status, Detail: msg, Code: codeOfStatus(status)}
 			for _, e := range errs {
 				if e != nil {
-					p.Detail += "; " + e.Error()
+					p.Detail += "; " + inWords(e)
 				}
 			}
 			if status == http.StatusUnprocessableEntity || status == http.StatusBadRequest {
@@ -100,6 +103,20 @@ func installErrors() {
 			return p
 		}
 	})
+}
+
+// inWords is one of huma's errors without the value that was sent: it may be a
+// password, and the text goes to the audit.
+func inWords(e error) string {
+	var d huma.ErrorDetailer
+	if !errors.As(e, &d) {
+		return e.Error()
+	}
+	detail := d.ErrorDetail()
+	if detail.Location == "" {
+		return detail.Message
+	}
+	return detail.Message + " (" + printable(detail.Location) + ")"
 }
 
 func codeOfStatus(status int) string {

@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // SetupState says whether the first user is still to be made.
 type SetupState struct {
 	NeedsSetup bool `json:"needsSetup"`
@@ -34,6 +36,8 @@ type PromotionRequest struct {
 	Generation Int64  `json:"generation"`
 	Reason     string `json:"reason,omitempty" maxLength:"1000"`
 	DryRun     bool   `json:"dryRun,omitempty"`
+	// At has it wait for a time; it is checked again then.
+	At *time.Time `json:"at,omitempty" doc:"start then instead of now"`
 	// Overrides are ids of overridable checks that shall not stand in the way;
 	// they are audited.
 	Overrides []string `json:"overrides,omitempty" maxItems:"16"`
@@ -53,16 +57,14 @@ type PromotionAccepted struct {
 	OperationID string `json:"operationId" doc:"empty for a dry run"`
 	DryRun      bool   `json:"dryRun"`
 	Plan        *Plan  `json:"plan,omitempty" doc:"only for a dry run"`
+	State       string `json:"state,omitempty" doc:"requested, scheduled or awaiting-approval"`
+	ScheduleID  string `json:"scheduleId,omitempty" doc:"set when it waits for its time"`
+	ApprovalID  string `json:"approvalId,omitempty" doc:"set when it waits for a second person"`
 }
 
 // ClusterList is the answer of GET /clusters, sorted by severity, then name.
 type ClusterList struct {
 	Clusters []ClusterSummary `json:"clusters"`
-}
-
-// HostList is the answer of GET /hosts, sorted by name.
-type HostList struct {
-	Hosts []Host `json:"hosts"`
 }
 
 // AuditPage is a page of the audit trail, newest first.

@@ -74,7 +74,13 @@ func (s *Server) routes() {
 	add(s, "audit", "GET", "/clusters/{id}/audit", "Who did what, newest first", s.getAudit)
 	add(s, "operation", "GET", "/operations/{id}", "One operation with its steps", s.getOperation)
 	add(s, "undo", "POST", "/operations/{id}/undo", "Switch a promotion back", s.postUndo)
-	add(s, "hosts", "GET", "/hosts", "Machines with an agent", s.getHosts)
+	s.controlRoutes()
+	s.hostRoutes()
+	s.activityRoutes()
+	s.alertRoutes()
+	s.peopleRoutes()
+	s.historyRoutes()
+	s.scheduleRoutes()
 	s.eventsRoute()
 }
 
@@ -95,7 +101,7 @@ func (s *Server) eventsRoute() {
 	s.huma.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: "events", Method: "GET", Path: Prefix + "/events",
 		Summary: "State as it changes (server-sent events)",
-		Description: "Event names and their data: `clusters` (ClusterSummary[], about once a second), " +
+		Description: "Event names and their data: `control` (ControlState) and `clusters` (ClusterSummary[]), about once a second, " +
 			"`cluster` (ClusterDetail of ?cluster=, about twice a second), `operation` (Operation, on each change), " +
 			"`audit` (AuditRow). The id of an operation or audit event is a journal position: send it back as " +
 			"Last-Event-ID to miss nothing. A comment every 5 s keeps the connection alive.",

@@ -10,10 +10,17 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"baton/control/access"
+	"baton/control/alert/watch"
 	"baton/control/audit"
 	"baton/control/executor"
+	"baton/control/history"
 	"baton/control/inventory"
+	"baton/control/journal"
 	"baton/control/monitor"
+	"baton/control/notify"
+	"baton/control/people"
+	"baton/control/schedule"
 	"baton/platform/auth"
 )
 
@@ -40,6 +47,19 @@ type Options struct {
 	Monitor   *monitor.Monitor
 	Executor  *executor.Executor
 	Audit     *audit.Log
+	// Sessions and Setup are required to let people in.
+	Sessions Sessions
+	Setup    Setup
+	// Leadership tells which control node acts; nil: this one does. Peers reaches
+	// the others, by their address. Mirror is what they are told of the agents.
+	Leadership Leadership
+	Peers      http.RoundTripper
+	Mirror     *monitor.Mirror
+	// Control makes join tokens and removes control nodes.
+	Control ControlPlane
+	// Machines are the hosts that joined, Links their agents' links.
+	Machines Hosts
+	Links    Links
 	// Dashboard serves everything outside the API; nil: a page that says so.
 	Dashboard http.Handler
 	// Secure is set when the listener speaks TLS. Without it, on plain HTTP
@@ -50,6 +70,18 @@ type Options struct {
 	Commit  string
 	Log     *slog.Logger
 	Now     func() time.Time
+
+	// Parts that may be missing; their routes then say so. Journal is read for
+	// the audit's export and verification.
+	Journal  journal.Journal
+	Trail    *audit.Trail
+	People   *people.Book
+	Alerts   *watch.Keeper
+	Notifier *notify.Notifier
+	History  *history.Store
+	Waiting  *schedule.Book
+	// URL of the dashboard without a slash at its end, for links; nil: "".
+	URL func() string
 }
 
 // Server is the API and the dashboard's files.
@@ -57,13 +89,15 @@ type Server struct {
 	Options
 	mux      *http.ServeMux
 	huma     huma.API
-	sessions *auth.Sessions
+	sessions Sessions
 	accounts *auth.Limiter // wrong passwords by account
 	origins  *auth.Limiter // and by address
 
-	mu        sync.Mutex
-	setupHash string // of the one-use setup token, "" when there is none
-	streams   int    // open event streams
+	mu      sync.Mutex
+	streams int // open event streams
+
+	waiter   *schedule.Runner
+	tokenUse sync.Map // token id to time.Time of the last use
 }
 
 // Wrong tries that go free, by account and by address. An address may stand
@@ -82,13 +116,14 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{Options: o, mux: http.NewServeMux(), sessions: auth.NewSessions(o.Now),
+	s := &Server{Options: o, mux: http.NewServeMux(), sessions: o.Sessions,
 		accounts: auth.NewLimiter(o.Now, freeByAccount), origins: auth.NewLimiter(o.Now, freeByAddress)}
 	cfg := huma.DefaultConfig("Baton control API", "1")
 	cfg.Info.Description = "Roles and promotion for replicated data. 64-bit integers are decimal strings; errors are problem documents."
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", "" // served by ourselves, without third-party pages
 	cfg.CreateHooks = nil                                       // no $schema property in answers
 	s.huma = humago.New(s.mux, cfg)
+	s.waiter = s.newWaiter()
 	s.routes()
 	s.documentRoutes()
 	if s.Dashboard == nil {
@@ -125,10 +160,11 @@ func (s *Server) NewSetupToken() string {
 	if s.Inventory.Users() > 0 {
 		return ""
 	}
-	t := auth.NewSecret()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.setupHash = auth.HashSecret(t)
+	t, _, err := s.Setup.Issue(access.PurposeSetup)
+	if err != nil {
+		s.Log.Error("the set-up link could not be made", "err", err)
+		return ""
+	}
 	return t
 }
 

@@ -345,18 +345,6 @@ func (Operation) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	return nullable(s, "stall", "proof", "undo")
 }
 
-// Host is a machine with an agent.
-type Host struct {
-	Name        string     `json:"name"`
-	Agent       string     `json:"agent"`
-	OS          string     `json:"os"`
-	Cores       int        `json:"cores"`
-	MemoryBytes Int64      `json:"memoryBytes"`
-	Provider    string     `json:"provider"`
-	Location    string     `json:"location"`
-	LastReport  *time.Time `json:"lastReport"`
-}
-
 // Session is the signed-in person.
 type Session struct {
 	Username  string    `json:"username"`

@@ -133,6 +133,7 @@ type JoinReply struct {
 	AgentId        string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	CertificatePem []byte                 `protobuf:"bytes,2,opt,name=certificate_pem,json=certificatePem,proto3" json:"certificate_pem,omitempty"`
 	CaPem          []byte                 `protobuf:"bytes,3,opt,name=ca_pem,json=caPem,proto3" json:"ca_pem,omitempty"`
+	Addresses      []string               `protobuf:"bytes,10,rep,name=addresses,proto3" json:"addresses,omitempty"` // of all control nodes
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -184,6 +185,13 @@ func (x *JoinReply) GetCertificatePem() []byte {
 func (x *JoinReply) GetCaPem() []byte {
 	if x != nil {
 		return x.CaPem
+	}
+	return nil
+}
+
+func (x *JoinReply) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
 	}
 	return nil
 }
@@ -327,6 +335,7 @@ type ToAgent struct {
 	//	*ToAgent_Tick
 	//	*ToAgent_LeaseTerms
 	//	*ToAgent_LeaseAnswer
+	//	*ToAgent_Elsewhere
 	Message       isToAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -414,6 +423,15 @@ func (x *ToAgent) GetLeaseAnswer() *LeaseAnswer {
 	return nil
 }
 
+func (x *ToAgent) GetElsewhere() *Elsewhere {
+	if x != nil {
+		if x, ok := x.Message.(*ToAgent_Elsewhere); ok {
+			return x.Elsewhere
+		}
+	}
+	return nil
+}
+
 type isToAgent_Message interface {
 	isToAgent_Message()
 }
@@ -438,6 +456,10 @@ type ToAgent_LeaseAnswer struct {
 	LeaseAnswer *LeaseAnswer `protobuf:"bytes,21,opt,name=lease_answer,json=leaseAnswer,proto3,oneof"`
 }
 
+type ToAgent_Elsewhere struct {
+	Elsewhere *Elsewhere `protobuf:"bytes,10,opt,name=elsewhere,proto3,oneof"`
+}
+
 func (*ToAgent_Welcome) isToAgent_Message() {}
 
 func (*ToAgent_Order) isToAgent_Message() {}
@@ -447,6 +469,8 @@ func (*ToAgent_Tick) isToAgent_Message() {}
 func (*ToAgent_LeaseTerms) isToAgent_Message() {}
 
 func (*ToAgent_LeaseAnswer) isToAgent_Message() {}
+
+func (*ToAgent_Elsewhere) isToAgent_Message() {}
 
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -519,6 +543,8 @@ func (x *Hello) GetBootId() string {
 type Welcome struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	ReportIntervalMs int64                  `protobuf:"varint,1,opt,name=report_interval_ms,json=reportIntervalMs,proto3" json:"report_interval_ms,omitempty"`
+	Term             uint64                 `protobuf:"varint,10,opt,name=term,proto3" json:"term,omitempty"`          // of the control node that leads and sends this
+	Addresses        []string               `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"` // of all control nodes
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -560,6 +586,73 @@ func (x *Welcome) GetReportIntervalMs() int64 {
 	return 0
 }
 
+func (x *Welcome) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Welcome) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+// Elsewhere is the only message of a control node that does not lead.
+type Elsewhere struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leader        string                 `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"`       // address of the one that does; empty when not known
+	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"` // of all control nodes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Elsewhere) Reset() {
+	*x = Elsewhere{}
+	mi := &file_agent_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Elsewhere) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Elsewhere) ProtoMessage() {}
+
+func (x *Elsewhere) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Elsewhere.ProtoReflect.Descriptor instead.
+func (*Elsewhere) Descriptor() ([]byte, []int) {
+	return file_agent_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Elsewhere) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *Elsewhere) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 // Tick lets the agent estimate how long messages to it usually take, so that
 // an order that was held up on its way is recognized without comparing clocks.
 type Tick struct {
@@ -571,7 +664,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_agent_agent_proto_msgTypes[7]
+	mi := &file_agent_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +676,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_agent_proto_msgTypes[7]
+	mi := &file_agent_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +689,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_agent_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Tick) GetSentUnixNs() int64 {
@@ -617,7 +710,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_agent_agent_proto_msgTypes[8]
+	mi := &file_agent_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +722,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_agent_proto_msgTypes[8]
+	mi := &file_agent_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +735,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_agent_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Report) GetJson() []byte {
@@ -671,7 +764,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_agent_agent_proto_msgTypes[9]
+	mi := &file_agent_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +776,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_agent_proto_msgTypes[9]
+	mi := &file_agent_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +789,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_agent_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Order) GetId() string {
@@ -791,7 +884,7 @@ type OrderResult struct {
 
 func (x *OrderResult) Reset() {
 	*x = OrderResult{}
-	mi := &file_agent_agent_proto_msgTypes[10]
+	mi := &file_agent_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -803,7 +896,7 @@ func (x *OrderResult) String() string {
 func (*OrderResult) ProtoMessage() {}
 
 func (x *OrderResult) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_agent_proto_msgTypes[10]
+	mi := &file_agent_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -816,7 +909,7 @@ func (x *OrderResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderResult.ProtoReflect.Descriptor instead.
 func (*OrderResult) Descriptor() ([]byte, []int) {
-	return file_agent_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *OrderResult) GetId() string {
@@ -878,33 +971,43 @@ const file_agent_agent_proto_rawDesc = "" +
 	"\acsr_der\x18\x02 \x01(\fR\x06csrDer\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\"'\n" +
 	"\fRenewRequest\x12\x17\n" +
-	"\acsr_der\x18\x01 \x01(\fR\x06csrDer\"f\n" +
+	"\acsr_der\x18\x01 \x01(\fR\x06csrDer\"\x84\x01\n" +
 	"\tJoinReply\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12'\n" +
 	"\x0fcertificate_pem\x18\x02 \x01(\fR\x0ecertificatePem\x12\x15\n" +
-	"\x06ca_pem\x18\x03 \x01(\fR\x05caPem\"\xb8\x02\n" +
+	"\x06ca_pem\x18\x03 \x01(\fR\x05caPem\x12\x1c\n" +
+	"\taddresses\x18\n" +
+	" \x03(\tR\taddresses\"\xb8\x02\n" +
 	"\tFromAgent\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.baton.agent.v1.HelloH\x00R\x05hello\x120\n" +
 	"\x06report\x18\x02 \x01(\v2\x16.baton.agent.v1.ReportH\x00R\x06report\x125\n" +
 	"\x06result\x18\x03 \x01(\v2\x1b.baton.agent.v1.OrderResultH\x00R\x06result\x12C\n" +
 	"\rlease_renewal\x18\x14 \x01(\v2\x1c.baton.agent.v1.LeaseRenewalH\x00R\fleaseRenewal\x12C\n" +
 	"\rlease_release\x18\x15 \x01(\v2\x1c.baton.agent.v1.LeaseReleaseH\x00R\fleaseReleaseB\t\n" +
-	"\amessage\"\xa5\x02\n" +
+	"\amessage\"\xe0\x02\n" +
 	"\aToAgent\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.baton.agent.v1.WelcomeH\x00R\awelcome\x12-\n" +
 	"\x05order\x18\x02 \x01(\v2\x15.baton.agent.v1.OrderH\x00R\x05order\x12*\n" +
 	"\x04tick\x18\x03 \x01(\v2\x14.baton.agent.v1.TickH\x00R\x04tick\x12=\n" +
 	"\vlease_terms\x18\x14 \x01(\v2\x1a.baton.agent.v1.LeaseTermsH\x00R\n" +
 	"leaseTerms\x12@\n" +
-	"\flease_answer\x18\x15 \x01(\v2\x1b.baton.agent.v1.LeaseAnswerH\x00R\vleaseAnswerB\t\n" +
+	"\flease_answer\x18\x15 \x01(\v2\x1b.baton.agent.v1.LeaseAnswerH\x00R\vleaseAnswer\x129\n" +
+	"\telsewhere\x18\n" +
+	" \x01(\v2\x19.baton.agent.v1.ElsewhereH\x00R\telsewhereB\t\n" +
 	"\amessage\"`\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x17\n" +
-	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"7\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"i\n" +
 	"\aWelcome\x12,\n" +
-	"\x12report_interval_ms\x18\x01 \x01(\x03R\x10reportIntervalMs\"(\n" +
+	"\x12report_interval_ms\x18\x01 \x01(\x03R\x10reportIntervalMs\x12\x12\n" +
+	"\x04term\x18\n" +
+	" \x01(\x04R\x04term\x12\x1c\n" +
+	"\taddresses\x18\v \x03(\tR\taddresses\"A\n" +
+	"\tElsewhere\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"(\n" +
 	"\x04Tick\x12 \n" +
 	"\fsent_unix_ns\x18\x01 \x01(\x03R\n" +
 	"sentUnixNs\"\x1c\n" +
@@ -958,7 +1061,7 @@ func file_agent_agent_proto_rawDescGZIP() []byte {
 	return file_agent_agent_proto_rawDescData
 }
 
-var file_agent_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_agent_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_agent_agent_proto_goTypes = []any{
 	(*JoinRequest)(nil),  // 0: baton.agent.v1.JoinRequest
 	(*RenewRequest)(nil), // 1: baton.agent.v1.RenewRequest
@@ -967,41 +1070,43 @@ var file_agent_agent_proto_goTypes = []any{
 	(*ToAgent)(nil),      // 4: baton.agent.v1.ToAgent
 	(*Hello)(nil),        // 5: baton.agent.v1.Hello
 	(*Welcome)(nil),      // 6: baton.agent.v1.Welcome
-	(*Tick)(nil),         // 7: baton.agent.v1.Tick
-	(*Report)(nil),       // 8: baton.agent.v1.Report
-	(*Order)(nil),        // 9: baton.agent.v1.Order
-	(*OrderResult)(nil),  // 10: baton.agent.v1.OrderResult
-	nil,                  // 11: baton.agent.v1.Order.ArgsEntry
-	nil,                  // 12: baton.agent.v1.OrderResult.ValuesEntry
-	(*LeaseRenewal)(nil), // 13: baton.agent.v1.LeaseRenewal
-	(*LeaseRelease)(nil), // 14: baton.agent.v1.LeaseRelease
-	(*LeaseTerms)(nil),   // 15: baton.agent.v1.LeaseTerms
-	(*LeaseAnswer)(nil),  // 16: baton.agent.v1.LeaseAnswer
+	(*Elsewhere)(nil),    // 7: baton.agent.v1.Elsewhere
+	(*Tick)(nil),         // 8: baton.agent.v1.Tick
+	(*Report)(nil),       // 9: baton.agent.v1.Report
+	(*Order)(nil),        // 10: baton.agent.v1.Order
+	(*OrderResult)(nil),  // 11: baton.agent.v1.OrderResult
+	nil,                  // 12: baton.agent.v1.Order.ArgsEntry
+	nil,                  // 13: baton.agent.v1.OrderResult.ValuesEntry
+	(*LeaseRenewal)(nil), // 14: baton.agent.v1.LeaseRenewal
+	(*LeaseRelease)(nil), // 15: baton.agent.v1.LeaseRelease
+	(*LeaseTerms)(nil),   // 16: baton.agent.v1.LeaseTerms
+	(*LeaseAnswer)(nil),  // 17: baton.agent.v1.LeaseAnswer
 }
 var file_agent_agent_proto_depIdxs = []int32{
 	5,  // 0: baton.agent.v1.FromAgent.hello:type_name -> baton.agent.v1.Hello
-	8,  // 1: baton.agent.v1.FromAgent.report:type_name -> baton.agent.v1.Report
-	10, // 2: baton.agent.v1.FromAgent.result:type_name -> baton.agent.v1.OrderResult
-	13, // 3: baton.agent.v1.FromAgent.lease_renewal:type_name -> baton.agent.v1.LeaseRenewal
-	14, // 4: baton.agent.v1.FromAgent.lease_release:type_name -> baton.agent.v1.LeaseRelease
+	9,  // 1: baton.agent.v1.FromAgent.report:type_name -> baton.agent.v1.Report
+	11, // 2: baton.agent.v1.FromAgent.result:type_name -> baton.agent.v1.OrderResult
+	14, // 3: baton.agent.v1.FromAgent.lease_renewal:type_name -> baton.agent.v1.LeaseRenewal
+	15, // 4: baton.agent.v1.FromAgent.lease_release:type_name -> baton.agent.v1.LeaseRelease
 	6,  // 5: baton.agent.v1.ToAgent.welcome:type_name -> baton.agent.v1.Welcome
-	9,  // 6: baton.agent.v1.ToAgent.order:type_name -> baton.agent.v1.Order
-	7,  // 7: baton.agent.v1.ToAgent.tick:type_name -> baton.agent.v1.Tick
-	15, // 8: baton.agent.v1.ToAgent.lease_terms:type_name -> baton.agent.v1.LeaseTerms
-	16, // 9: baton.agent.v1.ToAgent.lease_answer:type_name -> baton.agent.v1.LeaseAnswer
-	11, // 10: baton.agent.v1.Order.args:type_name -> baton.agent.v1.Order.ArgsEntry
-	12, // 11: baton.agent.v1.OrderResult.values:type_name -> baton.agent.v1.OrderResult.ValuesEntry
-	0,  // 12: baton.agent.v1.AgentLink.Join:input_type -> baton.agent.v1.JoinRequest
-	1,  // 13: baton.agent.v1.AgentLink.Renew:input_type -> baton.agent.v1.RenewRequest
-	3,  // 14: baton.agent.v1.AgentLink.Connect:input_type -> baton.agent.v1.FromAgent
-	2,  // 15: baton.agent.v1.AgentLink.Join:output_type -> baton.agent.v1.JoinReply
-	2,  // 16: baton.agent.v1.AgentLink.Renew:output_type -> baton.agent.v1.JoinReply
-	4,  // 17: baton.agent.v1.AgentLink.Connect:output_type -> baton.agent.v1.ToAgent
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	10, // 6: baton.agent.v1.ToAgent.order:type_name -> baton.agent.v1.Order
+	8,  // 7: baton.agent.v1.ToAgent.tick:type_name -> baton.agent.v1.Tick
+	16, // 8: baton.agent.v1.ToAgent.lease_terms:type_name -> baton.agent.v1.LeaseTerms
+	17, // 9: baton.agent.v1.ToAgent.lease_answer:type_name -> baton.agent.v1.LeaseAnswer
+	7,  // 10: baton.agent.v1.ToAgent.elsewhere:type_name -> baton.agent.v1.Elsewhere
+	12, // 11: baton.agent.v1.Order.args:type_name -> baton.agent.v1.Order.ArgsEntry
+	13, // 12: baton.agent.v1.OrderResult.values:type_name -> baton.agent.v1.OrderResult.ValuesEntry
+	0,  // 13: baton.agent.v1.AgentLink.Join:input_type -> baton.agent.v1.JoinRequest
+	1,  // 14: baton.agent.v1.AgentLink.Renew:input_type -> baton.agent.v1.RenewRequest
+	3,  // 15: baton.agent.v1.AgentLink.Connect:input_type -> baton.agent.v1.FromAgent
+	2,  // 16: baton.agent.v1.AgentLink.Join:output_type -> baton.agent.v1.JoinReply
+	2,  // 17: baton.agent.v1.AgentLink.Renew:output_type -> baton.agent.v1.JoinReply
+	4,  // 18: baton.agent.v1.AgentLink.Connect:output_type -> baton.agent.v1.ToAgent
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_agent_agent_proto_init() }
@@ -1023,6 +1128,7 @@ func file_agent_agent_proto_init() {
 		(*ToAgent_Tick)(nil),
 		(*ToAgent_LeaseTerms)(nil),
 		(*ToAgent_LeaseAnswer)(nil),
+		(*ToAgent_Elsewhere)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1030,7 +1136,7 @@ func file_agent_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_agent_proto_rawDesc), len(file_agent_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,7 +21,6 @@ import (
 	"baton/platform/identity"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -39,15 +38,39 @@ const (
 
 // Options of a Hub.
 type Options struct {
-	CA     *identity.CA     // signs agents' certificates; required
-	Tokens *identity.Tokens // one-use join tokens; required
-	Logger *slog.Logger     // nil: slog.Default()
+	CA     *identity.CA // signs agents' certificates; required
+	Tokens Tokens       // one-use join tokens; required
+	Logger *slog.Logger // nil: slog.Default()
 	// Leases answers renewals; nil: none is granted. See SetLeases.
 	Leases Leases
 	// Hosts are the names and addresses the hub's own certificate is valid for.
 	Hosts []string
-	// OnJoin is told of each agent that joined (for the audit). May be nil.
-	OnJoin func(agentID, name, addr string)
+	// OnJoin records each agent that joined; when it fails the agent has not
+	// joined. May be nil.
+	OnJoin func(agentID, name, addr string) error
+	// Revoked tells whether an agent's certificate is not to be taken any more.
+	// May be nil.
+	Revoked func(agentID string) bool
+	// Standby makes a hub that sends agents to the control node that leads until
+	// Lead is called.
+	Standby bool
+	// Leader is the address of the control node that leads, "" when not known;
+	// Addresses are those of all. Each may be nil.
+	Leader    func() string
+	Addresses func() []string
+	// Shared is what a further control node receives when it joins; nil: none
+	// may. name is the joiner's.
+	Shared func(name string) (*agentpb.JoinControlReply, error)
+	// Peer takes over the connection of another control node; nil: they are
+	// refused. The peer's certificate is verified.
+	Peer func(conn net.Conn, node string)
+}
+
+// Tokens are the one-use join tokens.
+type Tokens interface {
+	// Redeem uses a secret up, at most once; identity.ErrToken when it is not
+	// valid.
+	Redeem(secret, purpose string) error
 }
 
 // Hub holds the links to all agents.
@@ -62,6 +85,9 @@ type Hub struct {
 	reports map[string]agent.Report // by agent id; kept after the link is gone
 	subs    map[chan agent.Report]struct{}
 	closed  bool
+	leads   bool
+	term    uint64
+	deposed chan struct{} // closed when this node stops leading; nil while it does not lead
 }
 
 // New returns a hub that serves no listener yet.
@@ -74,12 +100,15 @@ func New(o Options) (*Hub, error) {
 	}
 	h := &Hub{opt: o, log: o.Logger.With("component", "hub"),
 		links: map[string]*link{}, reports: map[string]agent.Report{}, subs: map[chan agent.Report]struct{}{}}
+	if !o.Standby {
+		h.Lead(0)
+	}
 	tlsConf, err := o.CA.ServerConfig(o.Hosts)
 	if err != nil {
 		return nil, fmt.Errorf("make the hub's certificate: %w", err)
 	}
 	h.server = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(tlsConf)),
+		grpc.Creds(newSorter(tlsConf, o.Peer)),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(5*time.Second),
@@ -87,6 +116,7 @@ func New(o Options) (*Hub, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 	)
 	agentpb.RegisterAgentLinkServer(h.server, h)
+	agentpb.RegisterControlLinkServer(h.server, &controlJoin{h: h})
 	return h, nil
 }
 
@@ -195,8 +225,8 @@ func (h *Hub) receive(id string, data []byte) error {
 	r.Host.ClockSkewMs = float64(r.Host.Clock.Sub(r.ReceivedAt)) / 1e6
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		return nil
+	if h.closed || h.links[id] == nil {
+		return nil // of a link that is ending
 	}
 	h.reports[id] = r
 	for ch := range h.subs {

@@ -18,12 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"baton/control/access"
 	"baton/control/agent"
 	"baton/control/agent/hub"
 	"baton/control/agent/supervise"
 	"baton/control/engine"
 	"baton/control/engine/redis"
 	"baton/control/engine/redis/redistest"
+	"baton/control/journal"
 	"baton/platform/identity"
 )
 
@@ -55,7 +57,7 @@ type world struct {
 	t      *testing.T
 	hub    *hub.Hub
 	ca     *identity.CA
-	tokens *identity.Tokens
+	tokens *access.Store
 	addr   string
 	dir    string // agent's
 	id     string
@@ -69,10 +71,11 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := identity.OpenTokens(filepath.Join(dir, "tokens"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	j := journal.NewMemory(time.Now)
+	tokens := access.New(j, time.Now)
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	go func() { _ = j.Follow(ctx, 0, tokens.Take, nil) }()
 	h, err := hub.New(hub.Options{CA: ca, Tokens: tokens, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +91,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) token() string {
 	w.t.Helper()
-	s, err := w.tokens.Issue(hub.PurposeAgent)
+	s, _, err := w.tokens.Issue(hub.PurposeAgent)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -153,7 +156,7 @@ func (w *world) killAgent() {
 
 func (w *world) order(o agent.Order) (agent.Result, error) {
 	if o.Timeout == 0 {
-		o.Timeout = 5 * time.Second
+		o.Timeout = 30 * time.Second
 	}
 	return w.hub.Order(context.Background(), w.id, o)
 }
@@ -294,7 +297,7 @@ func TestOrdersAreFencedBoundAndNotRepeated(t *testing.T) {
 	}
 	w.cmd.Process.Signal(syscall.SIGCONT)
 	redistest.Eventually(t, 10*time.Second, "the thawed agent answers again", func() bool {
-		r, err := w.order(agent.Order{Timeout: time.Second, Action: action(agent.ActionPing)})
+		r, err := w.order(agent.Order{Timeout: 10 * time.Second, Action: action(agent.ActionPing)})
 		return err == nil && r.OK()
 	})
 	if r, err := w.order(agent.Order{ID: "late", Action: action(agent.ActionPing)}); err == nil && r.OK() {
@@ -429,12 +432,12 @@ func TestPromotionThroughTheLink(t *testing.T) {
 		a, b := byNode[from], byNode[to]
 		w.must("c1", "", gen, engine.ProbeStart, "id", id)
 		w.must("c1", from, gen, engine.CheckAuth, "addr", b.Address())
-		w.must("c1", from, gen, engine.PauseWrites, "ms", "5000")
+		w.must("c1", from, gen, engine.PauseWrites, "ms", "30000")
 		off := w.must("c1", from, gen, engine.ReadOffset)
 		if off["stable"] != "true" {
 			t.Fatalf("offset moves during the pause: %v", off)
 		}
-		w.must("c1", to, gen, engine.WaitOffset, "offset", off["offset"], "replid", off["replid"], "deadlineMs", "2000")
+		w.must("c1", to, gen, engine.WaitOffset, "offset", off["offset"], "replid", off["replid"], "deadlineMs", "20000")
 		w.must("c1", "", gen+1, agent.ActionFence)
 		w.must("c1", from, gen+1, engine.Demote, "addr", b.Address())
 		promoted := w.must("c1", to, gen+1, engine.Promote)
@@ -450,13 +453,13 @@ func TestPromotionThroughTheLink(t *testing.T) {
 		}
 		for _, node := range []string{"r1", "r2", "r3"} {
 			if node != to {
-				w.must("c1", node, gen+1, engine.VerifyRole, "role", "replica", "addr", b.Address(), "waitMs", "5000")
+				w.must("c1", node, gen+1, engine.VerifyRole, "role", "replica", "addr", b.Address(), "waitMs", "20000")
 			}
 		}
-		w.must("c1", to, gen+1, engine.VerifyRole, "role", "primary", "replicas", "2", "syncFull", promoted["syncFull"], "waitMs", "5000")
+		w.must("c1", to, gen+1, engine.VerifyRole, "role", "primary", "replicas", "2", "syncFull", promoted["syncFull"], "waitMs", "20000")
 		seq := fmt.Sprint(round)
 		w.must("c1", to, gen+1, engine.ProbeWrite, "seq", seq)
-		w.must("c1", from, gen+1, engine.ProbeRead, "seq", seq, "waitMs", "2000")
+		w.must("c1", from, gen+1, engine.ProbeRead, "seq", seq, "waitMs", "20000")
 		v := w.must("c1", "", gen+1, engine.ProbeStop, "id", id)
 		t.Logf("round %d: acked %s, lost %s, longest gap %s ms, longest wait %s ms", round, v["acked"], v["lost"], v["longestGapMs"], v["longestWaitMs"])
 		if v["lost"] != "0" || v["complete"] != "true" || v["readFrom"] != b.Address() {

@@ -32,7 +32,8 @@ func (h *Hub) Join(ctx context.Context, req *agentpb.JoinRequest) (*agentpb.Join
 		if errors.Is(err, identity.ErrToken) {
 			return nil, status.Error(codes.PermissionDenied, err.Error())
 		}
-		return nil, status.Error(codes.Internal, "join tokens cannot be read")
+		h.log.Error("a join token could not be used up", "err", err)
+		return nil, status.Error(codes.Unavailable, "the control plane cannot record the use of the token now; try again, with a new token if this one is then refused")
 	}
 	id := newID()
 	reply, err := h.issue(id, req.GetCsrDer())
@@ -45,7 +46,10 @@ func (h *Hub) Join(ctx context.Context, req *agentpb.JoinRequest) (*agentpb.Join
 	}
 	h.log.Info("agent joined", "agent", id, "name", req.GetName(), "addr", addr)
 	if h.opt.OnJoin != nil {
-		h.opt.OnJoin(id, req.GetName(), addr)
+		if err := h.opt.OnJoin(id, req.GetName(), addr); err != nil {
+			h.log.Error("an agent's joining is not recorded", "agent", id, "err", err)
+			return nil, status.Error(codes.Unavailable, "the joining could not be recorded; make a new token and try again")
+		}
 	}
 	return reply, nil
 }
@@ -56,6 +60,9 @@ func (h *Hub) Renew(ctx context.Context, req *agentpb.RenewRequest) (*agentpb.Jo
 	if err != nil {
 		return nil, err
 	}
+	if h.opt.Revoked != nil && h.opt.Revoked(id) {
+		return nil, status.Error(codes.PermissionDenied, revokedText)
+	}
 	return h.issue(id, req.GetCsrDer())
 }
 
@@ -64,5 +71,5 @@ func (h *Hub) issue(id string, csr []byte) (*agentpb.JoinReply, error) {
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("certificate request: %v", err))
 	}
-	return &agentpb.JoinReply{AgentId: id, CertificatePem: cert, CaPem: h.opt.CA.CertificatePEM()}, nil
+	return &agentpb.JoinReply{AgentId: id, CertificatePem: cert, CaPem: h.opt.CA.CertificatePEM(), Addresses: h.addresses()}, nil
 }

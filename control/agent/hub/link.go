@@ -28,6 +28,7 @@ type link struct {
 	id   string
 	out  chan *agentpb.ToAgent
 	done chan struct{} // closed when the link is gone
+	cut  chan struct{} // closed to end the link: the agent was removed
 
 	mu      sync.Mutex
 	waiting map[string][]chan agent.Result
@@ -114,12 +115,20 @@ func (h *Hub) Connect(s agentpb.AgentLink_ConnectServer) error {
 	if hello == nil {
 		return status.Error(codes.InvalidArgument, "the first message on a link must be Hello")
 	}
-	l := &link{id: who, out: make(chan *agentpb.ToAgent, maxOrdersWaiting), done: make(chan struct{}), waiting: map[string][]chan agent.Result{}}
+	if h.opt.Revoked != nil && h.opt.Revoked(who) {
+		return status.Error(codes.PermissionDenied, revokedText)
+	}
+	l := &link{id: who, out: make(chan *agentpb.ToAgent, maxOrdersWaiting), done: make(chan struct{}), cut: make(chan struct{}), waiting: map[string][]chan agent.Result{}}
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
 		return status.Error(codes.Unavailable, "the control plane is stopping")
 	}
+	if !h.leads {
+		h.mu.Unlock()
+		return s.Send(h.elsewhere())
+	}
+	deposed, term := h.deposed, h.term
 	h.links[who] = l // a newer link of the same agent replaces the older
 	h.mu.Unlock()
 	h.log.Info("agent connected", "agent", who, "name", hello.GetName(), "addr", addr, "version", hello.GetVersion())
@@ -136,15 +145,14 @@ func (h *Hub) Connect(s agentpb.AgentLink_ConnectServer) error {
 	fail := make(chan error, 2)
 	heard := make(chan struct{}, 1)
 	go func() { fail <- h.receiveLoop(s, l, heard) }()
-	return h.sendLoop(s, l, fail, heard)
+	if err := s.Send(h.welcome(term)); err != nil {
+		return err
+	}
+	return h.sendLoop(s, l, fail, heard, deposed)
 }
 
 // sendLoop owns the sending side of the stream and its end.
-func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan error, heard <-chan struct{}) error {
-	if err := s.Send(&agentpb.ToAgent{Message: &agentpb.ToAgent_Welcome{Welcome: &agentpb.Welcome{
-		ReportIntervalMs: agent.ReportInterval.Milliseconds()}}}); err != nil {
-		return err
-	}
+func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan error, heard <-chan struct{}, deposed <-chan struct{}) error {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
 	quiet := time.NewTimer(deadAfter)
@@ -161,6 +169,10 @@ func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan e
 			}
 		case <-heard:
 			quiet.Reset(deadAfter)
+		case <-deposed:
+			return s.Send(h.elsewhere())
+		case <-l.cut:
+			return status.Error(codes.PermissionDenied, revokedText)
 		case <-quiet.C:
 			return status.Errorf(codes.DeadlineExceeded, "no message from the agent for %s", deadAfter)
 		case err := <-fail:
