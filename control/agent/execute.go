@@ -167,6 +167,9 @@ var agentActions = map[string]agentAction{
 	ActionKeepData:       keepData,
 	engine.ProbeStart:    probeStart,
 	engine.ProbeStop:     probeStop,
+	ActionProxyRoute:     proxyRoute,
+	ActionProxyHold:      proxyHold,
+	ActionProxyRelease:   proxyRelease,
 }
 
 func badArg(format string, args ...any) error {

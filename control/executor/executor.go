@@ -65,6 +65,8 @@ type Options struct {
 	Agents    Agents
 	Facts     Facts
 	Audit     *audit.Log
+	// Endpoints knows who serves the clusters' endpoints; nil: nobody does.
+	Endpoints Endpoints
 	// Term is this control plane's consensus term: higher after each restart
 	// or change of leader.
 	Term uint64

@@ -94,6 +94,7 @@ func pauseWrites(ctx context.Context, r *run) (outcome, error) {
 }
 
 func (r *run) pause(ctx context.Context) (reading, error) {
+	r.holdClients(ctx)
 	a := r.op.Plan.From
 	sent := time.Now()
 	if r.pauseSent.IsZero() {
@@ -121,6 +122,7 @@ func (r *run) pause(ctx context.Context) (reading, error) {
 
 func resumeWrites(ctx context.Context, r *run) (string, error) {
 	_, err := r.order(ctx, r.op.Plan.From, engine.UnpauseWrites, orderTimeout)
+	r.releaseClients(ctx, r.op.Plan.From)
 	if err != nil && !isStale(err) {
 		return fmt.Sprintf("%v; the pause ends by itself %s after it began", err, plan.PauseFor), nil
 	}
@@ -159,6 +161,7 @@ func (r *run) equal(ctx context.Context, at reading, within time.Duration) (wait
 func demoteOld(ctx context.Context, r *run) (outcome, error) {
 	a := r.op.Plan.From
 	var out outcome
+	r.warnEndpoints(ctx)
 	err := r.insist(ctx, func() (bool, error) {
 		if err := r.fenced(ctx, &out); err != nil {
 			return false, err
@@ -341,6 +344,7 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 		return outcome{}, err
 	}
 	r.switched = time.Now()
+	r.releaseClients(ctx, r.op.Candidate)
 	out := outcome{detail: r.op.Candidate + " is primary", values: map[string]string{"offset": v["offset"], "syncFull": v["syncFull"]}}
 	if !r.pauseSent.IsZero() {
 		out.values["agentMs"] = ms(r.switched.Sub(r.pauseSent))
