@@ -32,6 +32,7 @@ import (
 
 	"baton/control/agent"
 	"baton/control/audit"
+	"baton/control/backup"
 	"baton/control/engine"
 	"baton/control/inventory"
 	"baton/control/journal"
@@ -67,6 +68,8 @@ type Options struct {
 	Audit     *audit.Log
 	// Endpoints knows who serves the clusters' endpoints; nil: nobody does.
 	Endpoints Endpoints
+	// Backups is the catalog of backups; nil: none are kept.
+	Backups *backup.Catalog
 	// Term is this control plane's consensus term: higher after each restart
 	// or change of leader.
 	Term uint64

@@ -45,6 +45,9 @@ func kindTable() map[kindKey]kind {
 		{operation.SwitchBack, engine.Redis}:      moved,
 		{operation.Promotion, engine.EventStore}:  elected,
 		{operation.SwitchBack, engine.EventStore}: elected,
+
+		{operation.Backup, engine.Redis}: {procedure: takeBackup, resumes: true, yields: true, outcome: backedUp},
+		{operation.RestoreDrill, ""}:     {procedure: tryBackup, resumes: true, yields: true, outcome: tried},
 	}
 }
 
@@ -83,7 +86,6 @@ var deeds = map[string]string{
 	operation.DeleteCluster:   "deleted cluster CLUSTER",
 	operation.Resync:          "resynchronized NODE",
 	operation.Backup:          "backed up CLUSTER on NODE",
-	operation.RestoreDrill:    "drilled a restore of CLUSTER",
 }
 
 // What says in a sentence what an operation set out to do.
