@@ -186,11 +186,13 @@ func VerifyAll(ctx context.Context, j journal.Journal, clusters []string) (Verif
 func readHeads(ctx context.Context, j journal.Journal) (all []Heads, bad *Bad, err error) {
 	prev := ""
 	err = each(ctx, j, HeadsStream, func(r journal.Recorded) error {
+		if bad != nil {
+			return nil // what follows proves nothing
+		}
 		var h Heads
 		if err := json.Unmarshal(r.Data, &h); err != nil || storedHash(r.Data, h.Hash) != h.Hash || h.Prev != prev {
-			if bad == nil {
-				bad = &Bad{Cluster: HeadsStream, Index: len(all) + 1, Why: "the record of how far the chains had come was changed, or one before it was taken out"}
-			}
+			bad = &Bad{Cluster: HeadsStream, Index: len(all) + 1, Why: "the record of how far the chains had come was changed, or one before it was taken out"}
+			return nil
 		}
 		prev = h.Hash
 		all = append(all, h)

@@ -2,8 +2,11 @@ package notify
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/textproto"
 
 	"github.com/wneessen/go-mail"
 )
@@ -23,7 +26,26 @@ func (n *Notifier) mail(ctx context.Context, e *Email, m Message) error {
 	msg.SetBodyString(mail.TypeTextPlain, text(&m))
 	config := n.tls()
 	config.ServerName = e.Host
-	opts := []mail.Option{mail.WithPort(e.Port), mail.WithTimeout(attemptTime), mail.WithTLSConfig(config)}
+	// The connection is ours to close: the client leaves it open when a login
+	// is refused.
+	var conn net.Conn
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{Timeout: dialTime}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		conn = c
+		if e.TLS == TLSImplicit {
+			return tls.Client(c, config), nil
+		}
+		return c, nil
+	}
+	defer func() {
+		if conn != nil {
+			conn.Close()
+		}
+	}()
+	opts := []mail.Option{mail.WithPort(e.Port), mail.WithTimeout(attemptTime), mail.WithTLSConfig(config), mail.WithDialContextFunc(dial)}
 	switch e.TLS {
 	case TLSImplicit:
 		opts = append(opts, mail.WithSSL())
@@ -41,8 +63,10 @@ func (n *Notifier) mail(ctx context.Context, e *Email, m Message) error {
 	}
 	err = c.DialAndSendWithContext(ctx, msg)
 	var send *mail.SendError
-	if errors.As(err, &send) && !send.IsTemp() && send.Reason != mail.ErrNoUnencoded {
-		return permanentError{err}
+	var answer *textproto.Error
+	switch {
+	case errors.As(err, &send) && !send.IsTemp() && send.ErrorCode() >= 500, errors.As(err, &answer) && answer.Code >= 500:
+		return permanentError{err} // the server has spoken: a wrong login, an unknown recipient
 	}
 	return err
 }
