@@ -3,14 +3,18 @@ package fleet
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"sort"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
 // Machine watches what the machine itself is able to do while a test measures times on it: a wake-up is due each
-// millisecond, a small file is synced every 50 ms, and a fixed piece of arithmetic is done with it. A gap in the
-// service is judged without what the machine stood still meanwhile, because a busy machine is no fault of the program.
+// millisecond; every 50 ms a small file is synced, a fixed piece of arithmetic is done, and the threads that want a core
+// are counted. A gap in the service is judged without what the machine stood still meanwhile, and its limit grows with
+// the machine's slowness and with the crowd before its cores: a busy machine is no fault of the program.
 // A Machine may be asked from any goroutine.
 type Machine struct {
 	stop chan struct{}
@@ -20,6 +24,7 @@ type Machine struct {
 	late  []span // wake-ups that came more than lateFrom after they were due
 	syncs []span
 	work  []time.Duration
+	crowd []int // threads that had or wanted a core, without the one that counts
 }
 
 // span is a time from its beginning to its end.
@@ -110,11 +115,12 @@ func (m *Machine) sync(f *os.File) {
 			err = f.Sync()
 		}
 		to := time.Now()
-		spent := work()
+		spent, crowd := work(), runnable()
 		m.mu.Lock()
 		if err == nil && len(m.syncs) < maxSpans {
 			m.syncs = append(m.syncs, span{from, to})
 			m.work = append(m.work, spent)
+			m.crowd = append(m.crowd, crowd)
 		}
 		m.mu.Unlock()
 	}
@@ -170,9 +176,38 @@ func (m *Machine) Slowness() float64 {
 	return max(1, float64(middle(m.work))/float64(workUsual))
 }
 
+// runnable reads how many threads have or want a core now, without the caller.
+func runnable() int {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 4 {
+		return 0
+	}
+	now, _, _ := strings.Cut(fields[3], "/")
+	n, _ := strconv.Atoi(now)
+	return max(0, n-1)
+}
+
+// Crowding is how many threads wanted each core on average, at least 1.
+func (m *Machine) Crowding() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.crowd) == 0 {
+		return 1
+	}
+	sum := 0
+	for _, n := range m.crowd {
+		sum += n
+	}
+	return max(1, float64(sum)/float64(len(m.crowd))/float64(runtime.NumCPU()))
+}
+
 // String tells what the machine was able to do, on one line.
 func (m *Machine) String() string {
-	slow := m.Slowness()
+	slow, crowd := m.Slowness(), m.Crowding()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var late time.Duration
@@ -190,8 +225,8 @@ func (m *Machine) String() string {
 		}
 		return syncs[min(len(syncs)-1, int(q*float64(len(syncs))))]
 	}
-	return fmt.Sprintf("longest late wake-up %s, %d of more than %s; sync p50 %s, p99 %s, max %s; arithmetic %.1f times the usual",
-		short(late), len(m.late), short(lateFrom), short(at(0.5)), short(at(0.99)), short(at(1)), slow)
+	return fmt.Sprintf("longest late wake-up %s, %d of more than %s; sync p50 %s, p99 %s, max %s; arithmetic %.1f times the usual; %.1f threads for each core",
+		short(late), len(m.late), short(lateFrom), short(at(0.5)), short(at(0.99)), short(at(1)), slow, crowd)
 }
 
 // Judge compares gaps with limits of their median and their longest on an idle machine. Both are judged without what
@@ -206,8 +241,8 @@ func (m *Machine) Judge(gaps []Gap, median, longest time.Duration) (line string,
 		raw = append(raw, g.Length())
 		own = append(own, g.Length()-m.Stalled(g))
 	}
-	slow := m.Slowness()
-	allowedMedian, allowedLongest := time.Duration(slow*float64(median)), time.Duration(slow*float64(longest))
+	more := m.Slowness() * m.Crowding()
+	allowedMedian, allowedLongest := time.Duration(more*float64(median)), time.Duration(more*float64(longest))
 	ok = middle(own) <= allowedMedian && most(own) <= allowedLongest
 	return fmt.Sprintf("median %s, max %s; without the machine's own stalls median %s, max %s; limits %s and %s (machine: %s)",
 		short(middle(raw)), short(most(raw)), short(middle(own)), short(most(own)), short(allowedMedian), short(allowedLongest), m), ok

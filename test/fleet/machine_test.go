@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,11 @@ func TestGapsAreJudgedWithoutTheMachinesStalls(t *testing.T) {
 	if line, ok := m.Judge([]Gap{{ms(1000), ms(1010)}, {ms(1100), ms(1110)}, {ms(2000), ms(2250)}}, 100*time.Millisecond, 200*time.Millisecond); ok {
 		t.Errorf("a longest gap beyond its limit passes: %s", line)
 	}
+	m.crowd = []int{4 * runtime.NumCPU()}
+	if line, ok := m.Judge([]Gap{{ms(1000), ms(1150)}}, 100*time.Millisecond, 200*time.Millisecond); !ok {
+		t.Errorf("a machine with four threads for each core is given the same limits: %s", line)
+	}
+	m.crowd = nil
 	m.work = []time.Duration{2 * workUsual}
 	if line, ok := m.Judge([]Gap{{ms(1000), ms(1150)}}, 100*time.Millisecond, 200*time.Millisecond); !ok {
 		t.Errorf("a machine half as fast is given the same limits: %s", line)
