@@ -69,7 +69,11 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 			return err
 		}
 	}
-	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log,
+	var guardian []string // ends primaries should this agent not be able to
+	if self, err := os.Executable(); err == nil {
+		guardian = []string{self, "guard"}
+	}
+	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, Guardian: guardian,
 		Drivers: []engine.Driver{redis.New(), eventstore.New()}})
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)

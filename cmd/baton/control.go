@@ -27,6 +27,7 @@ import (
 	"baton/control/executor"
 	"baton/control/inventory"
 	"baton/control/journal"
+	"baton/control/keeper"
 	"baton/control/leader"
 	"baton/control/monitor"
 	"baton/platform/auth"
@@ -79,6 +80,8 @@ type controlPlane struct {
 	access   *access.Store
 	elector  *leader.Elector
 	mirror   *monitor.Mirror
+	keeper   *keeper.Keeper
+	memory   *keeper.Memory
 	ops      opsParts
 	peers    *peerLinks
 	exec     *executor.Executor
@@ -214,6 +217,8 @@ func (c *controlPlane) openMemory(limit, run context.Context, cfg controlConfig)
 	c.peers = newPeerLinks(client)
 	c.roster, c.access = leader.NewRoster(), access.New(c.journal, time.Now)
 	c.Inventory = inventory.New(c.journal, c.log)
+	c.memory = keeper.NewMemory()
+	c.Inventory.Observe(c.memory.Take)
 	box, err := openBox(cfg.Data)
 	if err != nil {
 		return err
@@ -301,8 +306,9 @@ func (c *controlPlane) decide(run context.Context) {
 	log := audit.NewLog(leaderJournal{c.journal})
 	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log,
 		Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
+	c.wireKeeper(mon, log)
 	options := api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log,
-		Sessions: c.access, Setup: c.access, Machines: c.access, Links: c.Hub, Leadership: c.elector, Peers: c.peers, Mirror: c.mirror, Control: c}
+		Sessions: c.access, Setup: c.access, Machines: c.access, Links: c.Hub, Leadership: c.elector, Peers: c.peers, Mirror: c.mirror, Control: c, Keeper: c.keeper}
 	c.wireOps(run, &options, mon)
 	c.API = api.New(options)
 	c.thread(run, "serve control nodes", func(run context.Context) error { return c.peers.serve(run, c.API.ForPeers(), c.log) })
@@ -323,6 +329,7 @@ func (c *controlPlane) lead(ctx context.Context, term uint64) (wait func()) {
 	}
 	c.mirror.Detach()
 	c.Hub.Lead(term)
+	act("keep leases", func(ctx context.Context) error { return c.keeper.Lead(ctx, term) })
 	// Unfinished operations need their agents; those connect within moments,
 	// and orders are tried until they do.
 	c.exec.Lead(ctx, term)

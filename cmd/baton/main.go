@@ -25,6 +25,7 @@ var commands = []func() *cobra.Command{
 	explainCommand,
 	promoteCommand,
 	undoCommand,
+	failoverCommand, pauseCommand, acknowledgeCommand, whatIfCommand, lostWritesCommand, guardCommand,
 	auditCommand,
 	operationCommand,
 }

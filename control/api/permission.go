@@ -62,6 +62,11 @@ var permissions = map[string]Role{
 	"POST " + Prefix + "/control/join-token": RoleAdmin, // hands out the authority's key
 	"DELETE " + Prefix + "/control/{name}":   RoleAdmin,
 
+	"GET " + Prefix + "/clusters/{id}/what-if":               RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/lost-writes":           RoleViewer,
+	"POST " + Prefix + "/clusters/{id}/failover":             RoleOperator, // accepting loss needs an admin, see its handler
+	"POST " + Prefix + "/clusters/{id}/failover/pause":       RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/failover/acknowledge": RoleOperator,
 	"POST " + Prefix + "/clusters/{id}/promotions": RoleOperator,
 	"POST " + Prefix + "/operations/{id}/undo":     RoleOperator,
 

@@ -75,6 +75,7 @@ func (s *Server) routes() {
 	add(s, "operation", "GET", "/operations/{id}", "One operation with its steps", s.getOperation)
 	add(s, "undo", "POST", "/operations/{id}/undo", "Switch a promotion back", s.postUndo)
 	s.controlRoutes()
+	s.failoverRoutes()
 	s.hostRoutes()
 	s.activityRoutes()
 	s.alertRoutes()

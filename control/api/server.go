@@ -16,6 +16,7 @@ import (
 	"baton/control/executor"
 	"baton/control/history"
 	"baton/control/inventory"
+	"baton/control/keeper"
 	"baton/control/journal"
 	"baton/control/monitor"
 	"baton/control/notify"
@@ -46,6 +47,8 @@ type Options struct {
 	Inventory *inventory.Inventory
 	Monitor   *monitor.Monitor
 	Executor  *executor.Executor
+	// Keeper keeps leases; nil: nothing fails over by itself here.
+	Keeper *keeper.Keeper
 	Audit     *audit.Log
 	// Sessions and Setup are required to let people in.
 	Sessions Sessions

@@ -200,12 +200,15 @@ type ClusterDetail struct {
 	Connections []Connection `json:"connections"`
 	Activity    []AuditRow   `json:"activity" doc:"newest first, at most 10"`
 	Durability  string       `json:"durability"`
+	// Lease and Failover are null where this control node keeps none.
+	Lease    *LeaseView    `json:"lease"`
+	Failover *FailoverView `json:"failover"`
 }
 
 // TransformSchema documents which references may be null. It replaces the
 // method promoted from ClusterSummary, whose properties are the same here.
 func (ClusterDetail) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
-	return ClusterSummary{}.TransformSchema(r, s)
+	return nullable(ClusterSummary{}.TransformSchema(r, s), "lease", "failover")
 }
 
 // Check is one line of a pre-flight report.

@@ -106,6 +106,7 @@ func (s *Server) detail(id string) (ClusterDetail, bool) {
 	}
 	d.Connections = connections(&c, &f.Snapshot)
 	d.Activity, _ = s.auditRows(id, 0, 10)
+	d.Lease, d.Failover = s.failoverViews(id)
 	d.Durability = c.Durability
 	if d.Durability == "" {
 		d.Durability = durability(&c, primary)

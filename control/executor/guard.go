@@ -50,6 +50,9 @@ func (e *Executor) guard(ctx context.Context) {
 				continue
 			}
 			for _, node := range second(&f, c.ShouldBe) {
+				if e.Leases != nil && e.Leases.Managed(c.ID) {
+					continue // the keeper of leases saves what it holds before it demotes it
+				}
 				key := c.ID + "/" + node
 				if again[key] = true; seen[key] {
 					e.demoteSecond(ctx, &c, &f, node)

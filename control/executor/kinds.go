@@ -45,6 +45,8 @@ func kindTable() map[kindKey]kind {
 		{operation.SwitchBack, engine.Redis}:      moved,
 		{operation.Promotion, engine.EventStore}:  elected,
 		{operation.SwitchBack, engine.EventStore}: elected,
+		{operation.Failover, engine.Redis}:        {procedure: redisFailover, outcome: failedOver, prove: lossOf},
+		{operation.ForcedPromotion, engine.Redis}: {procedure: redisFailover, outcome: failedOver, prove: lossOf},
 
 		{operation.Backup, engine.Redis}: {procedure: takeBackup, resumes: true, yields: true, outcome: backedUp},
 		{operation.RestoreDrill, ""}:     {procedure: tryBackup, resumes: true, yields: true, outcome: tried},

@@ -180,6 +180,13 @@ func demoteOld(ctx context.Context, r *run) (outcome, error) {
 		case codeOf(err) == engine.CodeHistory:
 			r.pausedUntil = time.Time{} // it was restarted, and the pause went with it
 		}
+		if (engineGone(err) || codeOf(err) == codeNotConnected || codeOf(err) == codeNoAnswer) && r.overByLease() {
+			// It holds nothing more than the candidate: it took its last write before
+			// the pause, which its own fence outlasted.
+			r.held[a] = "it was not reached; it returns as a replica by itself"
+			out.detail = a + " was not reached; its lease is over"
+			return true, nil
+		}
 		if engineGone(err) && r.diedPaused(ctx) {
 			// It must not come back by itself as a primary.
 			if held := r.holdDown(ctx, a); held == nil {
@@ -407,6 +414,9 @@ func (r *run) successor(ctx context.Context, tried map[string]bool) string {
 func (r *run) others() []string {
 	var out []string
 	for _, n := range append([]string{r.op.Plan.From, r.op.Plan.Node}, r.op.Plan.Siblings...) {
+		if n == r.op.Plan.From && r.withoutOld() {
+			continue
+		}
 		if n != r.op.Candidate && r.held[n] == "" {
 			out = append(out, n)
 		}

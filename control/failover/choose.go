@@ -305,3 +305,29 @@ func compare[T ~string | ~uint64 | ~int](a, b T) int {
 	}
 	return 0
 }
+
+// Asked is the decision when a person asks for a failover: pause and cool-down
+// do not count. With accept the bound on loss does not either, and the primary
+// need not be gone: it is ended first.
+func Asked(f *Facts, node string, accept bool) Decision {
+	if accept {
+		d := ByHand(f, f.candidates(), node)
+		if node == f.Primary {
+			d = Decision{Kind: Blocked, Why: node + " is the primary"}
+		}
+		return d
+	}
+	g := *f
+	g.SuspendedUntil, g.Acknowledged, g.Policy.RestartFirst, g.Restartable = time.Time{}, true, false, false
+	if node != "" {
+		g.Prefer = node
+	}
+	d := Decide(&g)
+	if d.Kind == Waiting { // the operation itself waits for the lease
+		d = Choose(&g, g.candidates(), automatic)
+	}
+	if d.Kind == Failover && node != "" && d.Node != node {
+		return Decision{Kind: Blocked, Why: fmt.Sprintf("%s is not furthest along, %s is; choosing another loses writes", node, d.Node)}
+	}
+	return d
+}

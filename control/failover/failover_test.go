@@ -113,7 +113,9 @@ func TestDecide(t *testing.T) {
 		{"restart first, tried", func(f *Facts) { f.Policy.RestartFirst, f.Restartable, f.RestartTried = true, true, true }, crashed, "failover b", ""},
 		{"restart first, not with lost data", func(f *Facts) { f.Policy.RestartFirst = true }, crashed, "failover b", ""},
 		{"disk full everywhere", func(f *Facts) { f.Node("a").Disk, f.Node("b").Disk, f.Node("s").Disk = disk(1), disk(1), disk(1) }, dead, "blocked", "disk is full"},
-		{"disk full on the primary only", func(f *Facts) { f.Node("a").Disk, f.Node("b").Disk, f.Node("s").Disk = disk(1), disk(50<<30), disk(50<<30) }, dead, "failover b", ""},
+		{"disk full on the primary only", func(f *Facts) {
+			f.Node("a").Disk, f.Node("b").Disk, f.Node("s").Disk = disk(1), disk(50<<30), disk(50<<30)
+		}, dead, "failover b", ""},
 		{"too many bytes", func(f *Facts) { f.Policy.MaxLossBytes = 100; f.Samples[3].Position = 2000 }, dead, "blocked", "the policy allows 100"},
 		{"too old", func(f *Facts) {
 			f.Policy.MaxLossAge = 2 * time.Second

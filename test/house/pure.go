@@ -15,6 +15,8 @@ var Pure = []string{
 	"control/health",
 	"control/plan",
 	"control/operation",
+	"control/lease",
+	"control/failover",
 	"control/engine",
 	"control/alert",
 }

@@ -1,0 +1,231 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"baton/control/audit"
+	"baton/control/executor"
+	"baton/control/failover"
+	"baton/control/inventory"
+	"baton/control/lease"
+	"baton/control/operation"
+	"baton/control/plan"
+)
+
+// Refusals of what people ask for.
+var (
+	// ErrAnswers: the primary answers, so that a promotion is the right thing.
+	ErrAnswers = errors.New("the primary answers")
+	// ErrPause: a pause has a length from one minute to a week.
+	ErrPause = errors.New("a pause lasts from 1 minute to 7 days; 0 ends it")
+	// ErrNothingToAcknowledge: there was no automatic failover.
+	ErrNothingToAcknowledge = errors.New("there is no automatic failover to acknowledge")
+)
+
+// Status is how lease and automatic failover of a cluster stand.
+type Status struct {
+	Lease lease.View
+	// Mode is how the primary behaves when it cannot renew, in force: strict.
+	Mode string
+	// Failover is the policy: off, no-loss or bounded-loss.
+	Failover       string
+	Guarded        bool
+	SuspendedUntil time.Time // zero: not
+	CoolDownUntil  time.Time // zero: not
+	// Decision is what was decided when the cluster was last looked at.
+	Decision failover.Decision
+}
+
+// Status returns how a cluster stands; ok is false for an unknown one.
+func (k *Keeper) Status(cluster string) (s Status, ok bool) {
+	c, ok := k.Inventory.Cluster(cluster)
+	if !ok {
+		return s, false
+	}
+	s = Status{Lease: lease.View{State: lease.None}, Mode: Mode(&c), Failover: c.Policy.Failover}
+	if !managed(&c) {
+		return s, true
+	}
+	f, ok := k.Failover(cluster)
+	if !ok {
+		return s, true
+	}
+	s.Lease, s.Guarded = f.Lease, f.Guarded
+	if f.SuspendedUntil.After(f.Now) {
+		s.SuspendedUntil = f.SuspendedUntil
+	}
+	if until := f.LastFailover.Add(f.Policy.CoolDown); !f.LastFailover.IsZero() && !f.Acknowledged && until.After(f.Now) {
+		s.CoolDownUntil = until
+	}
+	s.Decision = failover.Decide(&f)
+	return s, true
+}
+
+// Pause turns automatic failover of a cluster off for a while; 0 ends that.
+func (k *Keeper) Pause(cluster string, length time.Duration, reason string, who audit.Who) (until time.Time, err error) {
+	if _, ok := k.Inventory.Cluster(cluster); !ok {
+		return until, executor.ErrUnknownCluster
+	}
+	if length < 0 || length > 7*24*time.Hour || length > 0 && length < time.Minute {
+		return until, ErrPause
+	}
+	until = k.Now().Add(length)
+	if err := k.append(cluster, eventPaused, paused{Until: until, Who: who.Name, Reason: reason}); err != nil {
+		return until, fmt.Errorf("record the pause: %w", err)
+	}
+	k.poke()
+	return until, nil
+}
+
+// Acknowledge ends the cool-down after an automatic failover.
+func (k *Keeper) Acknowledge(cluster string, who audit.Who) error {
+	c, ok := k.Inventory.Cluster(cluster)
+	if !ok {
+		return executor.ErrUnknownCluster
+	}
+	if _, ok := k.last(&c, operation.Failover); !ok {
+		return ErrNothingToAcknowledge
+	}
+	if err := k.append(cluster, eventAcknowledged, acknowledged{At: k.Now(), Who: who.Name}); err != nil {
+		return fmt.Errorf("record the acknowledgement: %w", err)
+	}
+	k.poke()
+	return nil
+}
+
+// Answer says what would happen if a node died now.
+type Answer struct {
+	Sentence string
+	Decision failover.Decision
+	Steps    []string
+}
+
+// WhatIf answers what would happen if the host of a node died now, by the very
+// function that would decide it.
+func (k *Keeper) WhatIf(cluster, node string) (Answer, error) {
+	c, ok := k.Inventory.Cluster(cluster)
+	if !ok {
+		return Answer{}, executor.ErrUnknownCluster
+	}
+	f, ok := k.Failover(cluster)
+	if !ok {
+		return Answer{}, executor.ErrUnknownCluster
+	}
+	if f.Node(node) == nil {
+		return Answer{}, &executor.UnknownNodeError{Cluster: cluster, Node: node}
+	}
+	if f.Primary == "" {
+		if p := f.Snapshot.Primary(); p != nil {
+			f.Primary = p.Name
+		}
+	}
+	if c.Policy.Failover == "" || c.Policy.Failover == inventory.FailoverOff {
+		return k.whatIfOff(&f, node), nil
+	}
+	d := failover.WhatIf(&f, node)
+	a := Answer{Decision: d, Sentence: sentence(&f, node, d)}
+	if d.Kind == failover.Failover {
+		p := failover.Plan(&f, d, false, "")
+		a.Steps = failover.Steps(&p)
+	}
+	return a, nil
+}
+
+// whatIfOff answers for a cluster whose failover is off: nothing happens by
+// itself; who could be promoted by hand is said.
+func (k *Keeper) whatIfOff(f *failover.Facts, node string) Answer {
+	if node != f.Primary {
+		f.Policy.Failover = failover.BoundedLoss
+		d := failover.WhatIf(f, node)
+		return Answer{Decision: d, Sentence: d.Why}
+	}
+	d := failover.Decision{Kind: failover.Blocked, Why: "automatic failover is off"}
+	f.Policy.Failover = failover.BoundedLoss
+	f.Lease.State, f.Enrolled, f.Quorum = lease.Expired, true, true
+	would := failover.WhatIf(f, node)
+	s := fmt.Sprintf("Writes would stop: automatic failover is off for this cluster. A person would have to promote a replica")
+	if would.Kind == failover.Failover {
+		s += fmt.Sprintf(", best %s (%s)", would.Node, would.Loss)
+	}
+	return Answer{Decision: d, Sentence: s}
+}
+
+func sentence(f *failover.Facts, node string, d failover.Decision) string {
+	switch d.Kind {
+	case failover.Failover:
+		ttl := f.Lease.TTL
+		if ttl == 0 {
+			ttl = lease.DefaultTTL
+		}
+		return fmt.Sprintf("%s would take over within about %.0f s, at once if only the engine died: %s", d.Node, (ttl + lease.Eps(ttl) + time.Second).Seconds(), d.Loss)
+	case failover.Nothing:
+		return d.Why
+	case failover.Restart:
+		return "The same engine would be started again: " + d.Why
+	}
+	if node == f.Primary {
+		return "Writes would stop: " + d.Why
+	}
+	return d.Why
+}
+
+// Request asks for a failover by hand.
+type Request struct {
+	Cluster   string
+	Node      string // "" the furthest
+	TypedName string
+	// AcceptLoss makes it a forced promotion: the bound on loss does not count,
+	// and a primary that still answers is ended.
+	AcceptLoss bool
+	Reason     string
+	Who        audit.Who
+}
+
+// Begin begins a failover that a person asked for and returns its operation.
+func (k *Keeper) Begin(ctx context.Context, r Request) (string, error) {
+	c, ok := k.Inventory.Cluster(r.Cluster)
+	if !ok {
+		return "", executor.ErrUnknownCluster
+	}
+	want := r.Cluster
+	if r.Node != "" {
+		want = r.Node
+	}
+	s := executor.Submission{Cluster: r.Cluster, Kind: operation.Failover, Node: r.Node, TypedName: r.TypedName, WantTyped: want, Reason: r.Reason, Who: r.Who,
+		Generation: &c.Generation}
+	if r.AcceptLoss {
+		s.Kind = operation.ForcedPromotion
+	}
+	s.Build = func(*plan.Facts) (plan.Plan, error) {
+		f, ok := k.Failover(r.Cluster)
+		if !ok {
+			return plan.Plan{}, executor.ErrUnknownCluster
+		}
+		if r.Node != "" && f.Node(r.Node) == nil {
+			return plan.Plan{}, &executor.UnknownNodeError{Cluster: r.Cluster, Node: r.Node}
+		}
+		d := failover.Asked(&f, r.Node, r.AcceptLoss)
+		if d.Kind == failover.Nothing && !r.AcceptLoss {
+			return plan.Plan{}, fmt.Errorf("%s: %w", d.Why, ErrAnswers)
+		}
+		p := failover.Plan(&f, d, r.AcceptLoss, r.Node)
+		if d.Kind != failover.Failover {
+			p.Refuse("failover."+string(d.Kind), d.Why, why(d), "wait for the nodes that are missing, or accept the loss as an admin")
+		}
+		return p, nil
+	}
+	return k.Operations.Submit(ctx, s)
+}
+
+func why(d failover.Decision) string {
+	if len(d.Missing) == 0 {
+		return d.Why
+	}
+	return fmt.Sprintf("%s; missing: %v", d.Why, d.Missing)
+}
+
+// Bundles are the writes that were saved of former primaries, oldest first.
+func (k *Keeper) Bundles(cluster string) []Bundle { return k.Memory.Bundles(cluster) }
