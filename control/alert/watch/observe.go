@@ -122,10 +122,11 @@ func (k *Keeper) observe(ctx context.Context, f *alert.Facts) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if _, err := k.Journal.Append(ctx, ObservationsStream, journal.Any, batch...); err != nil {
+	rev, err := k.Journal.Append(ctx, ObservationsStream, journal.Any, batch...)
+	if err != nil {
 		return fmt.Errorf("record observations: %w", err)
 	}
-	return nil
+	return k.Inventory.Wait(ctx, ObservationsStream, rev)
 }
 
 // Observations returns what was seen of a cluster's nodes in a span of time,

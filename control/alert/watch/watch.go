@@ -404,6 +404,9 @@ func (k *Keeper) Alerts() []View {
 		if !a.Since.Equal(b.Since) {
 			return a.Since.After(b.Since)
 		}
+		if x, y := a.Cluster+"/"+a.Node, b.Cluster+"/"+b.Node; x != y {
+			return x < y
+		}
 		return a.ID < b.ID
 	})
 	for _, a := range slices.Backward(k.resolved) {
