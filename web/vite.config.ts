@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -10,6 +11,13 @@ const backend = process.env.BATON_API ?? 'http://127.0.0.1:8400';
 
 /** Files smaller than this gain nothing from compression. */
 const gzipFromBytes = 2048;
+
+/** Routes of the server, as "GET /clusters/{id}": parts of pages without theirs are not shown. "*" is all, for the mock server. */
+function routes(): string[] {
+  if (process.env.BATON_ROUTES === 'all' || process.env.VITEST) return ['*'];
+  const document = JSON.parse(readFileSync(new URL('openapi.json', import.meta.url), 'utf8')) as { paths: Record<string, object> };
+  return Object.entries(document.paths).flatMap(([path, methods]) => Object.keys(methods).map((m) => `${m.toUpperCase()} ${path.replace('/api/v1', '')}`));
+}
 
 /** Keeps dist/.gitkeep, which lets the Go code build without Node, and adds .gz siblings for the Go handler. */
 function embeddable(): Plugin {
@@ -37,8 +45,33 @@ function embeddable(): Plugin {
   };
 }
 
+/**
+ * Takes each icon from its own file. The package's index names six thousand:
+ * reading them all cost every build some seconds and every test file with a
+ * page in it many more.
+ */
+function singleIcons(): Plugin {
+  const from = /import\s*\{([^}]*)\}\s*from\s*'@tabler\/icons-react';/g;
+  return {
+    name: 'baton-single-icons',
+    enforce: 'pre',
+    transform(code, id) {
+      if (!id.includes('/src/') || !code.includes('@tabler/icons-react')) return null;
+      const icons = (names: string) =>
+        names
+          .split(',')
+          .map((n) => n.trim())
+          .filter((n) => n !== '' && !n.startsWith('type '))
+          .map((n) => `import ${n} from '@tabler/icons-react/dist/esm/icons/${n}.mjs';`)
+          .join(' ');
+      return { code: code.replace(from, (all, names: string) => icons(names) + '\n'.repeat(all.split('\n').length - 1)), map: null };
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [react(), embeddable()],
+  plugins: [singleIcons(), react(), embeddable()],
+  define: { __BATON_ROUTES__: JSON.stringify(routes()) },
   build: {
     target: 'es2022',
     modulePreload: { polyfill: false },
@@ -53,6 +86,9 @@ export default defineConfig({
   test: {
     css: false,
     testTimeout: 60_000,
+    unstubGlobals: true,
+    // Files of one project share what they import; each test cleans up after itself.
+    isolate: false,
     // Most tests are of pure functions and need no page.
     projects: [
       { extends: true, test: { name: 'pure', environment: 'node', include: ['src/**/*.test.ts'] } },

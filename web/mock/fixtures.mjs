@@ -56,7 +56,7 @@ function node(w, now, cluster, name, over = {}) {
   };
 }
 
-function nodes(w, now, id) {
+export function nodes(w, now, id) {
   if (id === 'demo') {
     const clone = (name, lag) =>
       w.leaders.demo === name
@@ -353,9 +353,15 @@ export function remember(w, now) {
   log(w, now - 40_000, 'sessions', { who: 'admin', what: 'tried to promote sessions-3', node: 'sessions-3', outcome: 'refused', detail: 'it is down: the agent has seen no process for 42 s' });
 }
 
+const host = (name, agent, { instances, ...over }) => ({
+  id: agent, name, agent, os: 'Debian 12, Linux 6.1', arch: 'amd64', cores: 2, memoryBytes: '0', model: '', load1: 0.31, disk: { free: String(61 * 2 ** 30), total: String(98 * 2 ** 30) }, provider: 'local', location: '', version: '0.2.0', connected: true,
+  joinedAt: null, supervision: 'child', instances: instances.map(([cluster, node, role]) => ({ cluster, node, role })), ...over,
+});
+
 export function hosts(w, now) {
   return [
-    { name: 'rack-a-1', agent: 'agent-1', os: 'Debian 12, Linux 6.1', cores: 2, memoryBytes: String(24 * 2 ** 30), provider: 'local', location: 'rack-a', lastReport: iso(now - 200) },
-    { name: 'rack-b-1', agent: 'agent-2', os: 'Debian 12, Linux 6.1', cores: 4, memoryBytes: String(16 * 2 ** 30), provider: 'local', location: 'rack-b', lastReport: iso(now - 42_000) },
+    host('rack-a-1', 'agent-1', { cores: 2, memoryBytes: String(24 * 2 ** 30), location: 'rack-a', lastReport: iso(now - 200), instances: [['demo', 'demo-1', 'leader'], ['demo', 'demo-2', 'follower'], ['sessions', 'sessions-1', 'primary'], ['sessions', 'sessions-2', 'replica']] }),
+    host('rack-b-1', 'agent-2', { cores: 4, memoryBytes: String(16 * 2 ** 30), location: 'rack-b', lastReport: iso(now - 300), disk: { free: String(7 * 2 ** 30), total: String(98 * 2 ** 30) }, load1: 1.92, supervision: 'systemd', instances: [['demo', 'demo-3', 'follower'], ['sessions', 'sessions-3', 'replica']] }),
+    host('rack-c-1', 'agent-3', { cores: 8, memoryBytes: String(32 * 2 ** 30), provider: 'ssh', location: 'rack-c', lastReport: iso(now - 42_000), connected: false, instances: [] }),
   ];
 }

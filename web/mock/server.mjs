@@ -12,14 +12,35 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { advance, begin, detail, finish, hosts, ids, log, plan, remember, report, summary, world } from './fixtures.mjs';
+import { advanceOther, beginOther, detailMore, more, nodeMore, routes } from './more.mjs';
+import { advance, begin, detail as plainDetail, finish, hosts, ids, log, plan, remember, report, summary, world } from './fixtures.mjs';
 
-const dist = fileURLToPath(new URL('../dist', import.meta.url));
+// A build with BATON_ROUTES=all shows every part of every page; DIST names its folder.
+const dist = process.env.DIST ?? fileURLToPath(new URL('../dist', import.meta.url));
 const kinds = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
 const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-let w = world();
-remember(w, Date.now());
+function fresh() {
+  const all = world();
+  all.more = more(Date.now());
+  remember(all, Date.now());
+  return all;
+}
+let w = fresh();
+
+function detail(world, now, id) {
+  const d = { ...plainDetail(world, now, id), ...detailMore(world, now, id) };
+  if (id !== 'sessions') return d;
+  d.nodes = d.nodes.map((n) => ({ ...n, ...nodeMore(world, n.name) }));
+  if (world.more.endpoint) {
+    d.connections = [
+      { label: 'Read-write (follows the primary)', value: 'redis://app@10.0.0.2:16379/0', help: 'Clients see a pause and no error when roles change.' },
+      { label: 'Read-only', value: 'redis://app@10.0.0.2:16380/0', help: 'A replica: may be a little behind.' },
+      ...d.connections,
+    ];
+  }
+  return d;
+}
 const streams = new Set();
 
 const send = (name, data, id) => {
@@ -44,6 +65,11 @@ function run(op, everyMs) {
   const timer = setInterval(() => {
     const now = Date.now();
     const at = op.steps.findIndex((s) => s.state === 'running');
+    if (op.cancelled) {
+      clearInterval(timer);
+      send('operation', op, String(now));
+      return;
+    }
     if (w.scenario === 'frozen' && at === 2) return;
     if (w.scenario === 'rolled-back' && at === 2) {
       Object.assign(op.steps[2], { state: 'failed', endedAt: new Date(now).toISOString(), detail: 'Not equal within 2 s.' });
@@ -55,9 +81,9 @@ function run(op, everyMs) {
       Object.assign(op.steps[at], { state: 'failed', endedAt: new Date(now).toISOString(), detail: 'No answer from its agent after 30 s.' });
       finish(w, now, op, 'needs-human');
       clearInterval(timer);
-    } else if (!advance(w, now, op)) clearInterval(timer);
+    } else if (!(op.title ? advanceOther : advance)(w, now, op)) clearInterval(timer);
     send('operation', op, String(now));
-    if (op.endedAt) send('audit', w.audit[op.cluster][0], String(now));
+    if (op.endedAt && w.audit[op.cluster]) send('audit', w.audit[op.cluster][0], String(now));
   }, everyMs);
 }
 
@@ -84,6 +110,17 @@ function answer(method, path, query, body) {
   if (path === '/session') return [200, { username: w.scenario === 'viewer' ? 'vera' : 'admin', role: w.scenario === 'viewer' ? 'viewer' : w.role, expiresAt: new Date(now + 43_200_000).toISOString() }];
   if (path === '/version') return [200, { version: '0.1.0', commit: 'mock' }];
   if (w.scenario === 'error') return problem(503, 'unavailable', 'The control plane is starting', 'Its journal is being read: 40 % done.', 'Wait some seconds; this page retries by itself.', { retry: true });
+  const start = (kind, cluster, node, title, reason) => {
+    const op = beginOther(w, now, kind, cluster, node, title, reason);
+    advanceOther(w, now, op);
+    run(op, 300);
+    return op;
+  };
+  for (const [verb, pattern, act] of routes) {
+    if (verb !== method) continue;
+    const found = new RegExp(`^${pattern.replace(/:(\w+)/g, '(?<$1>[^/]+)')}$`).exec(path);
+    if (found && path !== '/clusters/new') return act({ w, now, query, body: body ?? {}, problem, start, ...Object.fromEntries(Object.entries(found.groups ?? {}).map(([k, v]) => [k, decodeURIComponent(v)])) });
+  }
   if (path === '/hosts') return [200, { hosts: w.scenario === 'empty' ? [] : hosts(w, now) }];
   if (path === '/clusters') return [200, { clusters: w.scenario === 'empty' ? [] : ids.map((id) => summary(w, now, id)) }];
   let m = /^\/operations\/([^/]+)(\/undo)?$/.exec(path);
@@ -120,6 +157,14 @@ function answer(method, path, query, body) {
     if (w.scenario === 'stale-report') return refuse(problem(409, 'stale-report', 'The report is not the one you saw', 'The verdict of “load per core” changed.', 'Read the fresh one.', { report: report(w, now, id, node) }));
     if (w.running[id] || w.scenario === 'busy') return refuse(problem(409, 'operation-running', 'Another operation runs on this cluster', 'mira promotes demo-2 since 3 s; it is at step 2 of 5.', 'Wait for it, then try again.', { operationId: w.running[id] ?? [...w.operations.keys()][0] }));
     if (plan(w, now, id, node, body.overrides).refused) return refuse(problem(409, 'refused-by-checks', 'The checks refuse this promotion', report(w, now, id, node).reason, 'See the report.'));
+    if (body.at) {
+      w.more.schedules.push({ id: `w${now}`, cluster: id, node, state: 'scheduled', requester: 'admin', reason: body.reason ?? '', askedAt: new Date(now).toISOString(), at: body.at, expiresAt: null, approver: '', why: '', operationId: null, mayApprove: false });
+      return [202, { operationId: '', dryRun: false, state: 'scheduled', scheduleId: `w${now}` }];
+    }
+    if (w.more.policy.approval && id === 'sessions') {
+      w.more.approvals.unshift({ id: `w${now}`, cluster: id, node, state: 'awaiting-approval', requester: 'admin', reason: body.reason ?? '', askedAt: new Date(now).toISOString(), at: null, expiresAt: new Date(now + 86_400_000).toISOString(), approver: '', why: '', operationId: null, mayApprove: false });
+      return [202, { operationId: '', dryRun: false, state: 'awaiting-approval', approvalId: `w${now}` }];
+    }
     const op = begin(w, now, id, node, { reason: body.reason ?? '' });
     advance(w, now, op);
     run(op, 350);
@@ -149,8 +194,7 @@ createServer((req, res) => {
     const body = text ? JSON.parse(text) : undefined;
     if (url.pathname === '/__mock') {
       if (body.reset) {
-        w = world();
-        remember(w, Date.now());
+        w = fresh();
       }
       w.scenario = body.scenario;
       if (body.start) {

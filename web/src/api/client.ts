@@ -41,6 +41,8 @@ export const api = {
   get: <T>(path: string, signal?: AbortSignal) => call<T>('GET', path, undefined, signal),
   /** Unsafe methods always carry a JSON body: the server demands the content type as a guard against forged requests. */
   post: <T>(path: string, body: unknown = {}) => call<T>('POST', path, body),
+  put: <T>(path: string, body: unknown = {}) => call<T>('PUT', path, body),
+  delete: <T>(path: string) => call<T>('DELETE', path, {}),
 };
 
 /** Builds a path from parts that may hold any character. */

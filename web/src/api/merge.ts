@@ -23,6 +23,9 @@ export function mergeOperation(old: Operation | undefined, next: Operation): Ope
   return progress(next) >= progress(old) ? next : old;
 }
 
+/** Rows that arrive as events are kept up to this many on the first page, so that a page left open does not grow. */
+const maxFirstPage = 500;
+
 /** Puts a row on top, or in the place of the row with its id. Nothing is invented while nothing was loaded. */
 export function mergeAudit(
   old: InfiniteData<AuditPage, string> | undefined,
@@ -35,5 +38,5 @@ export function mergeAudit(
   if (old.pages.some((p) => p.rows.some(same))) {
     return { ...old, pages: old.pages.map((p) => ({ ...p, rows: p.rows.map((r) => (same(r) ? row : r)) })) };
   }
-  return { ...old, pages: [{ ...first, rows: [row, ...first.rows] }, ...old.pages.slice(1)] };
+  return { ...old, pages: [{ ...first, rows: [row, ...first.rows].slice(0, maxFirstPage) }, ...old.pages.slice(1)] };
 }

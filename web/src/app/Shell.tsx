@@ -1,20 +1,28 @@
 import { ActionIcon, Button, Drawer, Menu, useMantineColorScheme } from '@mantine/core';
-import { useDisclosure } from '@mantine/hooks';
-import { IconChevronUp, IconDeviceDesktop, IconHierarchy3, IconLogout, IconMenu2, IconMoon, IconServer2, IconSun, IconUserCircle } from '@tabler/icons-react';
+import { useDisclosure, useHotkeys } from '@mantine/hooks';
+import { IconChevronUp, IconDeviceDesktop, IconKey, IconLogout, IconMenu2, IconMoon, IconSearch, IconSun, IconUserCircle } from '@tabler/icons-react';
 import { Link, Outlet, useLocation, useMatches, useNavigate } from '@tanstack/react-router';
-import { useEffect, useState } from 'react';
+import { lazy, Suspense, useEffect, useState } from 'react';
+import { has } from '../api/capabilities';
 import { troubleFrom } from '../api/errors';
 import { useFeed, useLive } from '../api/feed';
 import type { ClusterSummary } from '../api/types';
 import { ToneIcon } from '../components/Badges';
 import { ErrorFace, Loading, Note } from '../components/Faces';
 import { Logo } from '../components/Logo';
+import { firing } from '../features/alerts/alerts';
+import { useAlerts } from '../features/alerts/queries';
+import { usePending } from '../features/approvals/queries';
 import { useClusters } from '../features/clusters/queries';
+import { controlSign, useControl } from '../features/settings/control';
 import { useSession, useSetupState, useSignOut } from '../features/session/session';
 import { useNow, useStale } from '../lib/clock';
 import { age } from '../lib/format';
 import { bySeverity, verdictTone, verdictWord } from '../lib/severity';
+import { pages, type PageLink } from './pages';
 import classes from './Shell.module.css';
+
+const SearchDialog = lazy(() => import('../features/search/SearchDialog').then((m) => ({ default: m.SearchDialog })));
 
 /** The frame of every page for people who are signed in. */
 export function Shell() {
@@ -59,6 +67,8 @@ function Leave({ to }: { to: '/setup' | '/sign-in' }) {
 
 function Frame({ username, role }: { username: string; role: string }) {
   const [open, menu] = useDisclosure(false);
+  const [searching, search] = useDisclosure(false);
+  useHotkeys([['mod+K', search.open]], [], true);
   const feed = useFeed();
   const { pathname } = useLocation();
   useEffect(() => feed.hold(), [feed]);
@@ -76,11 +86,19 @@ function Frame({ username, role }: { username: string; role: string }) {
         <Link to="/clusters" className={classes.home} aria-label="Baton: clusters">
           <Logo size={24} />
         </Link>
+        <ActionIcon variant="subtle" color="gray" size="lg" ml="auto" onClick={search.open} aria-label="Search">
+          <IconSearch size={19} />
+        </ActionIcon>
       </header>
       <div className={classes.side}>
         <Link to="/clusters" className={classes.home} aria-label="Baton: clusters">
           <Logo size={26} />
         </Link>
+        <button type="button" className={classes.search} onClick={search.open} aria-keyshortcuts="Control+K Meta+K">
+          <IconSearch size={16} aria-hidden />
+          <span>Jump to…</span>
+          <kbd>Ctrl K</kbd>
+        </button>
         <Navigation />
         <Person username={username} role={role} />
       </div>
@@ -90,6 +108,11 @@ function Frame({ username, role }: { username: string; role: string }) {
           <Person username={username} role={role} />
         </div>
       </Drawer>
+      {searching && (
+        <Suspense fallback={null}>
+          <SearchDialog onClose={search.close} />
+        </Suspense>
+      )}
       <main id="content" className={classes.main} tabIndex={-1}>
         <Lost />
         <Outlet />
@@ -98,26 +121,64 @@ function Frame({ username, role }: { username: string; role: string }) {
   );
 }
 
+/** More clusters than this are not listed in the navigation; the page and the search have them all. */
+const maxListed = 12;
+
 function Navigation() {
   const clusters = useClusters();
   const inCluster = useMatches({ select: (all) => all.some((m) => m.routeId.startsWith('/shell/clusters/$id')) });
+  const listed = bySeverity(clusters.data ?? []).slice(0, maxListed);
+  const more = (clusters.data ?? []).length - listed.length;
   return (
     <nav className={classes.nav} aria-label="Main">
-      <Link to="/clusters" className={classes.item} data-on={undefined} activeOptions={{ exact: true }} activeProps={{ 'data-on': true, 'aria-current': 'page' }}>
-        <IconHierarchy3 size={18} stroke={1.7} aria-hidden /> Clusters
-      </Link>
-      {(clusters.data ?? []).length > 0 && (
-        <ul className={classes.list} data-in={inCluster || undefined}>
-          {bySeverity(clusters.data ?? []).map((c) => (
-            <ClusterItem key={c.id} cluster={c} />
-          ))}
-        </ul>
-      )}
-      <Link to="/hosts" className={classes.item} activeProps={{ 'data-on': true, 'aria-current': 'page' }}>
-        <IconServer2 size={18} stroke={1.7} aria-hidden /> Hosts
-      </Link>
+      {pages().map((p) => (
+        <div key={p.to}>
+          <Link to={p.to} className={classes.item} data-on={undefined} activeOptions={{ exact: p.to === '/clusters' }} activeProps={{ 'data-on': true, 'aria-current': 'page' }}>
+            <p.icon size={18} stroke={1.7} aria-hidden /> {p.label}
+            <Count page={p} />
+          </Link>
+          {p.to === '/clusters' && listed.length > 0 && (
+            <ul className={classes.list} data-in={inCluster || undefined}>
+              {listed.map((c) => (
+                <ClusterItem key={c.id} cluster={c} />
+              ))}
+              {more > 0 && (
+                <li>
+                  <Link to="/clusters" className={classes.item}>
+                    {more} more
+                  </Link>
+                </li>
+              )}
+            </ul>
+          )}
+        </div>
+      ))}
     </nav>
   );
+}
+
+/** What waits for someone on a page. */
+function Count({ page }: { page: PageLink }) {
+  const alerts = useAlerts();
+  const pending = usePending();
+  const on = firing(alerts.data?.alerts);
+  if (page.to === '/alerts' && on.count > 0) {
+    return (
+      <span className={classes.count} data-tone={on.critical ? 'bad' : 'warn'}>
+        {on.count}
+        <span className="visually-hidden"> firing{on.critical ? ', critical' : ''}</span>
+      </span>
+    );
+  }
+  if (page.to === '/approvals' && pending > 0) {
+    return (
+      <span className={classes.count} data-tone="baton">
+        {pending}
+        <span className="visually-hidden"> waiting</span>
+      </span>
+    );
+  }
+  return null;
 }
 
 function ClusterItem({ cluster: c }: { cluster: ClusterSummary }) {
@@ -128,7 +189,7 @@ function ClusterItem({ cluster: c }: { cluster: ClusterSummary }) {
         <ToneIcon tone={stale ? 'unknown' : (verdictTone[c.verdict.level] ?? 'unknown')} size={15} />
         <span className={classes.name}>{c.name}</span>
         <span className="visually-hidden">{stale ? 'not seen lately' : verdictWord[c.verdict.level]}</span>
-        {c.runningOperation && <span className={classes.running}>promoting</span>}
+        {c.runningOperation && <span className={classes.running}>running</span>}
       </Link>
     </li>
   );
@@ -145,6 +206,7 @@ function Person({ username, role }: { username: string; role: string }) {
   const signOut = useSignOut();
   return (
     <div className={classes.foot}>
+      <ControlSign />
       <LiveSign />
       <Menu position="top-start" width={216} shadow="md">
         <Menu.Target>
@@ -163,12 +225,33 @@ function Person({ username, role }: { username: string; role: string }) {
             </Menu.Item>
           ))}
           <Menu.Divider />
+          {(has('POST /me/password') || has('GET /tokens')) && (
+            <Menu.Item component={Link} to="/account" leftSection={<IconKey size={16} stroke={1.7} />}>
+              Password and tokens
+            </Menu.Item>
+          )}
           <Menu.Item leftSection={<IconLogout size={16} stroke={1.7} />} onClick={() => signOut.mutate()}>
             Sign out
           </Menu.Item>
         </Menu.Dropdown>
       </Menu>
     </div>
+  );
+}
+
+/** How many control nodes answer, who leads them, in which term. */
+function ControlSign() {
+  const control = useControl();
+  if (!control.data) return null;
+  const sign = controlSign(control.data);
+  return (
+    <Link to="/settings" hash="control" className={classes.control} data-tone={sign.tone} title={control.data.sentence}>
+      <ToneIcon tone={sign.tone} size={14} />
+      <span>
+        Control plane {sign.up} of {sign.total}
+        <span className="faint">{sign.leader}</span>
+      </span>
+    </Link>
   );
 }
 

@@ -1,4 +1,4 @@
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate, Outlet } from '@tanstack/react-router';
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate, Outlet, type RouterHistory } from '@tanstack/react-router';
 import { NotFoundPage } from './NotFoundPage';
 import { Shell } from './Shell';
 
@@ -8,6 +8,12 @@ const setup = createRoute({
   getParentRoute: () => root,
   path: '/setup',
   component: lazyRouteComponent(() => import('../features/session/SetupPage'), 'SetupPage'),
+});
+
+const setPassword = createRoute({
+  getParentRoute: () => root,
+  path: '/set-password',
+  component: lazyRouteComponent(() => import('../features/session/SetPasswordPage'), 'SetPasswordPage'),
 });
 
 const signIn = createRoute({
@@ -40,6 +46,38 @@ const hosts = createRoute({
   path: '/hosts',
   component: lazyRouteComponent(() => import('../features/hosts/HostsPage'), 'HostsPage'),
 });
+
+/** A page of the frame, loaded when it is first opened. */
+const page = <P extends string>(path: P, load: Parameters<typeof lazyRouteComponent>[0], name: string) =>
+  createRoute({ getParentRoute: () => shell, path, component: lazyRouteComponent(load, name) });
+
+const newCluster = page('/clusters/new', () => import('../features/wizard/CreatePage'), 'CreatePage');
+const adopt = page('/clusters/adopt', () => import('../features/wizard/AdoptPage'), 'AdoptPage');
+const backupsOfAll = page('/backups', () => import('../features/backups/BackupsPage'), 'BackupsPage');
+const alerts = page('/alerts', () => import('../features/alerts/AlertsPage'), 'AlertsPage');
+const approvals = page('/approvals', () => import('../features/approvals/ApprovalsPage'), 'ApprovalsPage');
+const users = page('/users', () => import('../features/users/UsersPage'), 'UsersPage');
+const settingsOfAll = page('/settings', () => import('../features/settings/SettingsPage'), 'SettingsPage');
+const account = page('/account', () => import('../features/account/AccountPage'), 'AccountPage');
+
+const activity = createRoute({
+  getParentRoute: () => shell,
+  path: '/activity',
+  validateSearch: (s: Record<string, unknown>): ActivitySearch => {
+    const all: ActivitySearch = { cluster: text(s.cluster), who: text(s.who), outcome: text(s.outcome), kind: text(s.kind), row: text(s.row) };
+    return Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined));
+  },
+  component: lazyRouteComponent(() => import('../features/activity/ActivityPage'), 'ActivityPage'),
+});
+
+/** What the activity page shows only; all of it lives in the URL. */
+export interface ActivitySearch {
+  cluster?: string;
+  who?: string;
+  outcome?: string;
+  kind?: string;
+  row?: string;
+}
 
 /** What a cluster's page shows on top of its tab; all of it lives in the URL. */
 export interface ClusterSearch {
@@ -90,6 +128,24 @@ const audit = createRoute({
   component: lazyRouteComponent(() => import('../features/audit/AuditTab'), 'AuditTab'),
 });
 
+const backups = createRoute({
+  getParentRoute: () => cluster,
+  path: '/backups',
+  component: lazyRouteComponent(() => import('../features/backups/BackupsTab'), 'BackupsTab'),
+});
+
+const settings = createRoute({
+  getParentRoute: () => cluster,
+  path: '/settings',
+  component: lazyRouteComponent(() => import('../features/settings/ClusterSettingsTab'), 'ClusterSettingsTab'),
+});
+
+const incident = createRoute({
+  getParentRoute: () => cluster,
+  path: '/incidents/$op',
+  component: lazyRouteComponent(() => import('../features/incidents/IncidentPage'), 'IncidentPage'),
+});
+
 const operation = createRoute({
   getParentRoute: () => cluster,
   path: '/operations/$op',
@@ -98,12 +154,17 @@ const operation = createRoute({
 
 const tree = root.addChildren([
   setup,
+  setPassword,
   signIn,
-  shell.addChildren([home, clusters, hosts, cluster.addChildren([overview, nodes, audit, operation])]),
+  shell.addChildren([
+    home, clusters, newCluster, adopt, activity, backupsOfAll, alerts, approvals, hosts, users, settingsOfAll, account,
+    cluster.addChildren([overview, nodes, backups, audit, settings, operation, incident]),
+  ]),
 ]);
 
-export function makeRouter() {
-  return createRouter({ routeTree: tree, defaultPreload: 'intent', scrollRestoration: true });
+/** The router; with a history of its own for tests, else the browser's. */
+export function makeRouter(history?: RouterHistory) {
+  return createRouter({ routeTree: tree, defaultPreload: 'intent', scrollRestoration: true, ...(history && { history }) });
 }
 
 declare module '@tanstack/react-router' {

@@ -5,6 +5,11 @@ const baton: MantineColorsTuple = [
   '#e9edff', '#cdd6ff', '#a9b8ff', '#8297ff', '#6480fb', '#4b68f5', '#3652ea', '#2340dc', '#1a31b4', '#14268c',
 ];
 
+/** The red of what cannot be taken back, lightest first. */
+const bad: MantineColorsTuple = [
+  '#fdebe8', '#fad2cc', '#f5aaa0', '#ee7d70', '#e25547', '#d13a2b', '#c72d20', '#bd2418', '#9c1c12', '#7c140c',
+];
+
 /** The dark scheme's greys, cool like the paper they stand on; lightest first. */
 const dark: MantineColorsTuple = [
   '#e9edf6', '#c5cddd', '#aeb8cb', '#8591a8', '#34405a', '#232c3e', '#161d2c', '#121826', '#0e1420', '#0a0e17',
@@ -16,7 +21,7 @@ export const schemeManager = localStorageColorSchemeManager({ key: 'baton-color-
 export const theme = createTheme({
   primaryColor: 'baton',
   primaryShade: { light: 7, dark: 6 },
-  colors: { baton, dark },
+  colors: { baton, bad, dark },
   fontFamily: 'var(--font)',
   fontFamilyMonospace: 'var(--mono)',
   headings: { fontFamily: 'var(--font)', fontWeight: '650' },

@@ -1,17 +1,15 @@
-import { Button, Drawer } from '@mantine/core';
+import { Button } from '@mantine/core';
 import { IconLink } from '@tabler/icons-react';
-import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
+import { getRouteApi, useNavigate } from '@tanstack/react-router';
+import { has } from '../../api/capabilities';
 import { troubleFrom } from '../../api/errors';
-import type { AuditChain, AuditOutcome, AuditRow } from '../../api/types';
-import { Age } from '../../components/Age';
+import type { AuditChain, AuditOutcome } from '../../api/types';
 import { StatusBadge } from '../../components/Badges';
-import { Command } from '../../components/Copy';
-import { Empty, ErrorFace, Loading, Note } from '../../components/Faces';
-import { dateTime, milliseconds, sentenceCase } from '../../lib/format';
-import { useOperation } from '../operations/queries';
-import { Steps } from '../operations/Steps';
-import { OutcomeBadge } from './AuditLine';
+import { Empty, ErrorFace, Loading } from '../../components/Faces';
+import { may, useRole } from '../session/session';
+import { AuditDrawer, AuditRows } from './AuditRows';
 import classes from './AuditTab.module.css';
+import { exportHref } from './export';
 import { outcomeWord } from './outcome';
 import { useAudit } from './queries';
 
@@ -24,6 +22,7 @@ export function AuditTab() {
   const { row: open, outcome = 'all' } = route.useSearch();
   const navigate = useNavigate();
   const audit = useAudit(id);
+  const role = useRole();
   const patch = (change: { row?: string; outcome?: string }) => void navigate({ to: '.', search: (old) => ({ ...old, ...change }), replace: true, resetScroll: false });
 
   if (audit.isPending) return <Loading rows={6} height={48} label="Loading the audit" />;
@@ -41,75 +40,33 @@ export function AuditTab() {
             </button>
           ))}
         </div>
-        <Chain chain={audit.data.pages[0]?.chain} />
+        <span className={classes.end}>
+          <Chain chain={audit.data.pages[0]?.chain} />
+          {has('GET /audit/export') && may.audit(role) && (
+            <>
+              <a href={exportHref('csv', id)} download>
+                Export CSV
+              </a>
+              <a href={exportHref('json', id)} download>
+                JSON
+              </a>
+            </>
+          )}
+        </span>
       </div>
       {rows.length === 0 ? (
         <Empty title={all.length === 0 ? 'Nothing was done to this cluster yet' : `No ${outcomeWord[outcome as AuditOutcome]?.toLowerCase() ?? ''} attempt so far`}>
           <p className="quiet">{all.length === 0 ? 'Promotions, refusals and undos will appear here: who asked, from where, what came of it and how long writes stalled.' : 'Choose “All” to see the others.'}</p>
         </Empty>
       ) : (
-        <div className={`card ${classes.wrap}`}>
-          <table className={classes.table}>
-            <caption className="visually-hidden">Audit, newest first</caption>
-            <thead>
-              <tr>
-                <th scope="col">When</th>
-                <th scope="col">What</th>
-                <th scope="col">Outcome</th>
-                <th scope="col">Write stall</th>
-                <th scope="col">From</th>
-              </tr>
-            </thead>
-            <tbody>
-              {rows.map((r) => (
-                <tr key={r.id} className={classes.row} data-testid="audit-row" data-outcome={r.outcome}>
-                  <td className="num nowrap" data-label="When">
-                    {dateTime(r.at)}
-                    <span className={classes.under}>
-                      <Age at={r.at} sentence event />
-                    </span>
-                  </td>
-                  <td className={classes.what}>
-                    <button type="button" className={classes.open} onClick={() => patch({ row: r.id })}>
-                      <strong>{r.who}</strong> {r.what}
-                    </button>
-                    {r.detail && <span className={classes.under}>{sentenceCase(r.detail)}</span>}
-                  </td>
-                  <td data-label="Outcome">
-                    <OutcomeBadge row={r} />
-                  </td>
-                  <td className="num nowrap" data-label="Write stall">
-                    {r.stallMs === null ? <span className="faint">none</span> : milliseconds(r.stallMs)}
-                  </td>
-                  <td data-label="From">
-                    {r.source}
-                    <span className={classes.under}>
-                      {r.role}
-                      {r.ip ? `, ${r.ip}` : ''}
-                    </span>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <AuditRows rows={rows} onOpen={(row) => patch({ row })} />
       )}
       {audit.hasNextPage && (
         <Button variant="default" mt={16} onClick={() => void audit.fetchNextPage()} loading={audit.isFetchingNextPage}>
           Show older
         </Button>
       )}
-      {open && (
-        <Drawer opened onClose={() => patch({ row: undefined })} position="right" size={640} padding={24} title={<span className={classes.title}>What happened</span>} closeButtonProps={{ 'aria-label': 'Close' }}>
-          {shown ? (
-            <Detail row={shown} cluster={id} />
-          ) : (
-            <Note tone="unknown" title="This entry is not among the rows loaded">
-              <p>Close this, choose “Show older”, and open it from the list.</p>
-            </Note>
-          )}
-        </Drawer>
-      )}
+      {open && <AuditDrawer row={shown} onClose={() => patch({ row: undefined })} />}
     </>
   );
 }
@@ -121,67 +78,5 @@ function Chain({ chain }: { chain: AuditChain | undefined }) {
     <StatusBadge tone={chain.ok ? 'ok' : 'bad'} icon={chain.ok ? <IconLink size={15} aria-hidden /> : undefined}>
       {chain.sentence}
     </StatusBadge>
-  );
-}
-
-function Detail({ row, cluster }: { row: AuditRow; cluster: string }) {
-  const operation = useOperation(row.operationId);
-  return (
-    <div className={classes.detail}>
-      <p className={classes.sentence}>
-        <strong>{row.who}</strong> {row.what}
-      </p>
-      <OutcomeBadge row={row} />
-      {row.detail && <p className="quiet">{sentenceCase(row.detail)}</p>}
-      <dl className={classes.facts}>
-        <div>
-          <dt>When</dt>
-          <dd className="num">{dateTime(row.at)}</dd>
-        </div>
-        <div>
-          <dt>Who</dt>
-          <dd>
-            {row.who}, {row.role}
-          </dd>
-        </div>
-        <div>
-          <dt>From</dt>
-          <dd>
-            {row.source}
-            {row.ip ? `, ${row.ip}` : ''}
-          </dd>
-        </div>
-        <div>
-          <dt>Write stall</dt>
-          <dd className="num">{row.stallMs === null ? 'none' : milliseconds(row.stallMs)}</dd>
-        </div>
-        {row.hash && (
-          <div>
-            <dt>Chain hash</dt>
-            <dd className="mono">{row.hash}</dd>
-          </div>
-        )}
-      </dl>
-      {row.operationId !== null && (
-        <section className={classes.steps}>
-          <div className={classes.line}>
-            <h2 className="section-title">Steps</h2>
-            <Link to="/clusters/$id/operations/$op" params={{ id: cluster, op: row.operationId }}>
-              Result and proof
-            </Link>
-          </div>
-          {operation.isPending ? (
-            <Loading rows={4} height={36} label="Loading the steps" />
-          ) : operation.data === undefined ? (
-            <ErrorFace trouble={troubleFrom(operation.error)} onRetry={() => void operation.refetch()} />
-          ) : operation.data.steps.length === 0 ? (
-            <p className="quiet">No step ran: it ended before the first.</p>
-          ) : (
-            <Steps steps={operation.data.steps} past={operation.data.pastPointOfNoReturn || operation.data.state === 'done'} />
-          )}
-        </section>
-      )}
-      <Command value={`baton audit ${cluster} --verify`} prompt label="Copy the command that checks the chain" />
-    </div>
   );
 }

@@ -1,5 +1,8 @@
 import { Link } from '@tanstack/react-router';
-import { IconArrowRight } from '@tabler/icons-react';
+import { Button } from '@mantine/core';
+import { IconArrowRight, IconPlus } from '@tabler/icons-react';
+import { has } from '../../api/capabilities';
+import type { BackupSummary } from '../../api/contract';
 import { troubleFrom } from '../../api/errors';
 import type { ClusterSummary } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
@@ -11,6 +14,8 @@ import { Sparkline } from '../../components/Sparkline';
 import { useStale } from '../../lib/clock';
 import { bytes, rate, toNumber } from '../../lib/format';
 import { bySeverity, splitVerdict, tally, verdictTone } from '../../lib/severity';
+import { useBackups } from '../backups/queries';
+import { may, useRole } from '../session/session';
 import classes from './ClusterListPage.module.css';
 import { engineName } from './engine';
 import { useClusters } from './queries';
@@ -23,6 +28,7 @@ export function ClusterListPage() {
       <header className={classes.head}>
         <h1>Clusters</h1>
         {clusters.data && clusters.data.length > 0 && <Strip clusters={clusters.data} />}
+        <NewButtons />
       </header>
       {clusters.isPending ? (
         <Loading rows={3} height={84} label="Loading the clusters" />
@@ -34,6 +40,26 @@ export function ClusterListPage() {
         <List clusters={bySeverity(clusters.data)} />
       )}
     </>
+  );
+}
+
+/** The two ways to a further cluster. */
+function NewButtons() {
+  const role = useRole();
+  if (!may.operate(role)) return null;
+  return (
+    <span className={classes.new}>
+      {has('POST /clusters/adopt') && (
+        <Button component={Link} to="/clusters/adopt" variant="default" size="xs">
+          Adopt a cluster
+        </Button>
+      )}
+      {has('POST /clusters') && (
+        <Button component={Link} to="/clusters/new" size="xs" leftSection={<IconPlus size={15} />}>
+          Create a cluster
+        </Button>
+      )}
+    </span>
   );
 }
 
@@ -51,8 +77,10 @@ function Strip({ clusters }: { clusters: ClusterSummary[] }) {
 }
 
 function List({ clusters }: { clusters: ClusterSummary[] }) {
+  const backups = useBackups();
+  const known = has('GET /backups') ? (backups.data?.clusters ?? []) : null;
   return (
-    <div className={`card ${classes.table}`} role="table" aria-label="Clusters, worst first">
+    <div className={`card ${classes.table}`} role="table" aria-label="Clusters, worst first" data-backups={known !== null || undefined}>
       <div className={classes.header} role="row">
         <span role="columnheader">Cluster</span>
         <span role="columnheader">Primary</span>
@@ -60,18 +88,19 @@ function List({ clusters }: { clusters: ClusterSummary[] }) {
         <span role="columnheader">Worst lag</span>
         <span role="columnheader">Writes per second</span>
         <span role="columnheader">Last role change</span>
+        {known !== null && <span role="columnheader">Newest backup</span>}
         <span role="columnheader" className="visually-hidden">
           Observed
         </span>
       </div>
       {clusters.map((c) => (
-        <Row key={c.id} cluster={c} />
+        <Row key={c.id} cluster={c} backup={known === null ? undefined : (known.find((b) => b.cluster === c.id || b.cluster === c.name) ?? null)} />
       ))}
     </div>
   );
 }
 
-function Row({ cluster: c }: { cluster: ClusterSummary }) {
+function Row({ cluster: c, backup }: { cluster: ClusterSummary; backup?: BackupSummary | null }) {
   const stale = useStale(c.observedAt);
   const tone = stale ? 'unknown' : (verdictTone[c.verdict.level] ?? 'unknown');
   const { word, rest, mark } = splitVerdict(c.verdict.level, c.verdict.sentence);
@@ -98,7 +127,7 @@ function Row({ cluster: c }: { cluster: ClusterSummary }) {
           </p>
           {c.runningOperation && (
             <p className={classes.operation}>
-              <BatonGlyph size={13} /> Promotion running
+              <BatonGlyph size={13} /> Operation running
             </p>
           )}
         </div>
@@ -142,6 +171,18 @@ function Row({ cluster: c }: { cluster: ClusterSummary }) {
           <span className="faint">None recorded</span>
         )}
       </div>
+      {backup !== undefined && (
+        <div role="cell" data-label="Newest backup">
+          {backup?.newest ? (
+            <Link to="/clusters/$id/backups" params={{ id: c.id }} className={classes.over}>
+              <Age at={backup.newest} sentence event />
+              <span className={`faint ${classes.under}`}>{backup.verified === backup.newest ? 'verified' : backup.verified ? 'not verified yet' : 'never verified'}</span>
+            </Link>
+          ) : (
+            <span className="faint">{c.engine === 'eventstore' ? '–' : 'None yet'}</span>
+          )}
+        </div>
+      )}
       <div role="cell" className={classes.end}>
         <span className={classes.seen}>
           seen <Age at={c.observedAt} sentence />

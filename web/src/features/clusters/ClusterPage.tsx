@@ -2,6 +2,7 @@ import { Button, Menu } from '@mantine/core';
 import { IconArrowsExchange, IconChevronDown } from '@tabler/icons-react';
 import { getRouteApi, Link, Outlet, useMatchRoute, useNavigate } from '@tanstack/react-router';
 import { lazy, Suspense, useState } from 'react';
+import { has } from '../../api/capabilities';
 import { troubleFrom } from '../../api/errors';
 import { useWatch } from '../../api/feed';
 import type { ClusterDetail } from '../../api/types';
@@ -81,9 +82,19 @@ export function ClusterPage() {
         <Tab to="/clusters/$id/nodes" id={id}>
           Nodes <span className={classes.n}>{c.nodes?.length ?? 0}</span>
         </Tab>
+        {has('GET /clusters/{id}/backups') && c.engine !== 'eventstore' && (
+          <Tab to="/clusters/$id/backups" id={id}>
+            Backups
+          </Tab>
+        )}
         <Tab to="/clusters/$id/audit" id={id}>
           Audit
         </Tab>
+        {has('GET /clusters/{id}/settings') && c.engine !== 'eventstore' && (
+          <Tab to="/clusters/$id/settings" id={id}>
+            Settings
+          </Tab>
+        )}
       </nav>
       <Outlet />
       <Suspense fallback={null}>
@@ -102,7 +113,7 @@ export function ClusterPage() {
   );
 }
 
-function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/audit'; id: string; exact?: boolean; children: React.ReactNode }) {
+function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/backups' | '/clusters/$id/audit' | '/clusters/$id/settings'; id: string; exact?: boolean; children: React.ReactNode }) {
   return (
     <Link
       to={to}

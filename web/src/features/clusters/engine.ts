@@ -1,9 +1,9 @@
 import type { Engine } from '../../api/types';
 
-const names: Record<Engine, string> = { eventstore: 'Event store', redis: 'Redis' };
+const names: Record<string, string> = { eventstore: 'Event store', redis: 'Redis', valkey: 'Valkey' };
 
 export function engineName(engine: Engine | string): string {
-  return names[engine as Engine] ?? engine;
+  return names[engine] ?? engine;
 }
 
 /** What the node that takes the writes is called. */

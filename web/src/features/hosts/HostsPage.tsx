@@ -1,77 +1,174 @@
-import { useQuery } from '@tanstack/react-query';
-import { api } from '../../api/client';
-import { troubleFrom } from '../../api/errors';
+import { Button } from '@mantine/core';
+import { Link } from '@tanstack/react-router';
+import { useState } from 'react';
+import { has } from '../../api/capabilities';
+import { api, path } from '../../api/client';
 import { keys } from '../../api/keys';
-import type { HostList } from '../../api/types';
+import { useChange } from '../../api/query';
+import { ActionDialog } from '../../components/ActionDialog';
 import { Age, Dated } from '../../components/Age';
+import { RoleIcon, StatusBadge } from '../../components/Badges';
 import { Command } from '../../components/Copy';
-import { Empty, ErrorFace, Loading } from '../../components/Faces';
-import { bytes, unknown } from '../../lib/format';
-import nodes from '../nodes/NodesTab.module.css';
+import { DataTable, Under, type Column } from '../../components/DataTable';
+import { Empty } from '../../components/Faces';
+import { PageHead } from '../../components/Page';
+import { QueryFaces } from '../../components/QueryFaces';
+import { useStale } from '../../lib/clock';
+import { bytes, toNumber, unknown } from '../../lib/format';
+import { may, useRole } from '../session/session';
+import { JoinDialog } from './JoinDialog';
+import classes from './HostsPage.module.css';
+import { useHosts, type HostEntry } from './queries';
+import { SshDialog } from './SshDialog';
 
-/** Hosts have no events of their own yet; their reports are asked for this often. */
-const pollMs = 1000;
-
+/** The machines, what they run, and how they join and leave. */
 export function HostsPage() {
-  const hosts = useQuery({
-    queryKey: keys.hosts,
-    queryFn: async ({ signal }) => (await api.get<HostList>('/hosts', signal)).hosts,
-    refetchInterval: pollMs,
-  });
+  const hosts = useHosts();
+  const role = useRole();
+  const [open, setOpen] = useState<'join' | 'ssh' | HostEntry | null>(null);
+  const admin = may.administer(role);
+  const join = admin && has('POST /hosts/join-token');
+  const ssh = admin && has('POST /hosts/ssh');
+  const columns: Column<HostEntry>[] = [
+    {
+      head: 'Host',
+      cell: (h) => (
+        <>
+          {h.name}
+          <Under>
+            {h.agent}
+            {h.version ? `, agent ${h.version}` : ''}
+          </Under>
+        </>
+      ),
+    },
+    { head: 'State', cell: (h) => <Connected host={h} /> },
+    {
+      head: 'Runs',
+      kind: 'wide',
+      cell: (h) =>
+        (h.instances ?? []).length === 0 ? (
+          <span className="faint">{h.instances ? 'nothing' : unknown}</span>
+        ) : (
+          <span className={classes.instances}>
+            {(h.instances ?? []).map((i) => (
+              <Link key={`${i.cluster} ${i.node}`} to="/clusters/$id" params={{ id: i.cluster }} search={{ node: i.node }} className={classes.instance} title={`${i.node}, ${i.role} of ${i.cluster}`}>
+                <RoleIcon role={i.role} size={13} /> {i.node}
+                <span className="visually-hidden">, {i.role}</span>
+              </Link>
+            ))}
+          </span>
+        ),
+    },
+    {
+      head: 'Hardware',
+      kind: 'num',
+      cell: (h) => (
+        <Dated at={h.lastReport}>
+          {h.cores} cores, {bytes(h.memoryBytes)}
+          {h.load1 !== undefined && <Under>load {h.load1.toFixed(2)}</Under>}
+        </Dated>
+      ),
+    },
+    { head: 'Disk', kind: 'num', cell: (h) => <Disk host={h} /> },
+    {
+      head: 'System',
+      cell: (h) => (
+        <>
+          {h.os || unknown}
+          <Under>{[h.arch, h.supervision && `under ${h.supervision}`].filter(Boolean).join(', ')}</Under>
+        </>
+      ),
+    },
+    {
+      head: 'Provider and location',
+      cell: (h) => (
+        <>
+          {h.provider || unknown}
+          <Under>{h.location}</Under>
+        </>
+      ),
+    },
+    {
+      head: 'Actions',
+      kind: 'actions',
+      cell: (h) =>
+        admin && has('DELETE /hosts/{id}') ? (
+          <Button size="xs" variant="subtle" color="bad" onClick={() => setOpen(h)} aria-label={`Remove ${h.name}`}>
+            Remove
+          </Button>
+        ) : null,
+    },
+  ];
+  const buttons = (
+    <>
+      {ssh && (
+        <Button variant="default" onClick={() => setOpen('ssh')}>
+          Install over SSH
+        </Button>
+      )}
+      {join && <Button onClick={() => setOpen('join')}>Add a host</Button>}
+    </>
+  );
   return (
     <>
-      <title>Hosts · Baton</title>
-      <h1 style={{ fontSize: 26, letterSpacing: '-0.02em', lineHeight: 1.2, marginBottom: 20 }}>Hosts</h1>
-      {hosts.isPending ? (
-        <Loading rows={2} label="Loading the hosts" />
-      ) : hosts.data === undefined ? (
-        <ErrorFace trouble={troubleFrom(hosts.error)} onRetry={() => void hosts.refetch()} />
-      ) : hosts.data.length === 0 ? (
-        <Empty title="No host has joined yet">
-          <p className="quiet">Run the agent on the machine whose databases Baton shall manage. The control plane prints the one-use token.</p>
-          <Command value="baton agent --join TOKEN" prompt />
-        </Empty>
-      ) : (
-        <div className={`card ${nodes.wrap}`}>
-          <table className={nodes.table}>
-            <caption className="visually-hidden">Hosts with an agent</caption>
-            <thead>
-              <tr>
-                {['Name', 'Agent', 'System', 'Hardware', 'Provider and location', 'Last report'].map((h) => (
-                  <th key={h} scope="col">
-                    {h}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {hosts.data.map((h) => (
-                <tr key={h.agent || h.name} className={nodes.row}>
-                  <th scope="row">
-                    <strong>{h.name}</strong>
-                  </th>
-                  <td data-label="Agent" className="mono">
-                    {h.agent || unknown}
-                  </td>
-                  <td data-label="System">{h.os || unknown}</td>
-                  <td data-label="Hardware" className="num">
-                    <Dated at={h.lastReport}>
-                      {h.cores} cores, {bytes(h.memoryBytes)}
-                    </Dated>
-                  </td>
-                  <td data-label="Provider and location">
-                    {h.provider || unknown}
-                    <span className={nodes.under}>{h.location}</span>
-                  </td>
-                  <td data-label="Last report">
-                    <Age at={h.lastReport} by={h.agent} sentence />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
+      <PageHead title="Hosts" lead="Machines with an agent. An agent needs no open port: it connects to the control plane." actions={(ssh || join) && buttons} />
+      <QueryFaces query={hosts} label="Loading the hosts" rows={2}>
+        {(list) =>
+          list.length === 0 ? (
+            <Empty title="No host has joined yet">
+              <p className="quiet">{join ? 'Add one: you get a command to paste on the machine whose databases Baton shall manage.' : 'Run the agent on the machine whose databases Baton shall manage. The control plane prints the one-use token.'}</p>
+              {join ? <div style={{ display: 'flex', gap: 10, flexWrap: 'wrap' }}>{buttons}</div> : <Command value="baton agent --join TOKEN" prompt />}
+            </Empty>
+          ) : (
+            <DataTable caption="Hosts with an agent" columns={columns} rows={list} keyOf={(h) => h.id ?? (h.agent || h.name)} testId={(h) => `host-${h.name}`} />
+          )
+        }
+      </QueryFaces>
+      {open === 'join' && <JoinDialog onClose={() => setOpen(null)} />}
+      {open === 'ssh' && <SshDialog onClose={() => setOpen(null)} />}
+      {open !== null && typeof open === 'object' && <RemoveDialog host={open} onClose={() => setOpen(null)} />}
     </>
+  );
+}
+
+/** Whether the agent's link stands, and how old its last word is. */
+function Connected({ host: h }: { host: HostEntry }) {
+  const stale = useStale(h.lastReport);
+  const up = h.connected ?? !stale;
+  return (
+    <>
+      <StatusBadge tone={up ? (stale ? 'unknown' : 'ok') : 'bad'}>{up ? (stale ? 'Silent' : 'Connected') : 'Not connected'}</StatusBadge>
+      <Under>
+        reported <Age at={h.lastReport} by={h.agent} sentence />
+      </Under>
+    </>
+  );
+}
+
+/** Below these shares of free space the word changes, not only the color. */
+const lowShare = 0.2;
+const veryLowShare = 0.1;
+
+function Disk({ host: h }: { host: HostEntry }) {
+  const free = toNumber(h.disk?.free);
+  const total = toNumber(h.disk?.total);
+  if (free === null || total === null || total === 0) return <span className="faint">{unknown}</span>;
+  const share = free / total;
+  return (
+    <Dated at={h.lastReport}>
+      {share < lowShare ? <StatusBadge tone={share < veryLowShare ? 'bad' : 'warn'}>{bytes(free)} free</StatusBadge> : `${bytes(free)} free`}
+      <Under>of {bytes(total)}</Under>
+    </Dated>
+  );
+}
+
+function RemoveDialog({ host: h, onClose }: { host: HostEntry; onClose: () => void }) {
+  const remove = useChange(() => api.delete(path('hosts', h.id ?? h.agent)), keys.hosts);
+  const n = (h.instances ?? []).length;
+  return (
+    <ActionDialog title={`Remove ${h.name}`} verb={`Remove ${h.name}`} danger typed={h.name} blocked={n > 0 ? `It still runs ${(h.instances ?? []).map((i) => i.node).join(', ')}. Remove those nodes first.` : null} act={() => remove.mutateAsync(undefined)} onDone={onClose} onClose={onClose}>
+      <p>Its agent is refused from now on. Nothing on the machine is stopped or deleted; join it again to bring it back.</p>
+    </ActionDialog>
   );
 }

@@ -1,19 +1,29 @@
-import { Button, Tooltip } from '@mantine/core';
+import { Button, Menu, Tooltip } from '@mantine/core';
+import { IconDotsVertical, IconPlus, IconTool } from '@tabler/icons-react';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
-import type { ClusterNode } from '../../api/types';
+import { useState } from 'react';
+import { has } from '../../api/capabilities';
+import { api, path } from '../../api/client';
+import { keys } from '../../api/keys';
+import { useChange } from '../../api/query';
+import type { ClusterDetail, ClusterNode } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { isLead, RoleBadge, StatusBadge } from '../../components/Badges';
 import { Empty } from '../../components/Faces';
-import { bytes, lagSeconds, sentenceCase, toNumber, unknown } from '../../lib/format';
+import { bytes, dateTime, lagSeconds, sentenceCase, toNumber, unknown } from '../../lib/format';
+import { useNow } from '../../lib/clock';
 import { nodeTone } from '../../lib/severity';
 import { useCluster } from '../clusters/queries';
-import { mayPromote, useSession } from '../session/session';
+import { may, mayPromote, useRole, useSession } from '../session/session';
 import { bareReason } from '../report/report';
+import { SchedulesNote } from '../promote/SchedulesNote';
+import { AddNodeDialog, MaintenanceDialog, RemoveNodeDialog, ResyncDialog, TagsDialog } from './NodeDialogs';
 import classes from './NodesTab.module.css';
+import { maintenanceUntil, setTags, tagsOf, type NodeMore } from './tags';
 
 const route = getRouteApi('/shell/clusters/$id');
 
-const columns = ['Name', 'Role', 'Status', 'Promotable', 'Lag', 'Priority', 'Hardware', 'Provider and location', 'Last update'] as const;
+const columns = ['Name', 'Role', 'Status', 'Promotable', 'Lag', 'Priority and tags', 'Hardware', 'Provider and location', 'Last update'] as const;
 
 /** The order in which roles are listed: who leads, who could, who stands apart. */
 const rank: Record<string, number> = { leader: 0, primary: 0, follower: 1, replica: 1, clone: 2, 'read-only replica': 3, unknown: 4 };
@@ -26,6 +36,8 @@ export function NodesTab() {
   const { id } = route.useParams();
   const navigate = useNavigate();
   const { data: c } = useCluster(id);
+  const role = useRole();
+  const [dialog, setDialog] = useState<NodeDialog | null>(null);
   if (!c) return null;
   const nodes = sortNodes(c.nodes);
   if (nodes.length === 0) {
@@ -35,8 +47,23 @@ export function NodesTab() {
       </Empty>
     );
   }
+  const started = (op: string) => {
+    setDialog(null);
+    void navigate({ to: '.', search: (old) => ({ ...old, op }) });
+  };
+  const close = () => setDialog(null);
   const open = (change: { node?: string; promote?: string }) => void navigate({ to: '.', search: (old) => ({ ...old, ...change }), resetScroll: false });
+  const of = dialog?.node === undefined ? undefined : nodes.find((n) => n.name === dialog.node);
   return (
+    <>
+      <SchedulesNote cluster={c.id} />
+      {has('POST /clusters/{id}/nodes') && may.operate(role) && c.engine !== 'eventstore' && (
+        <div className={classes.tools}>
+          <Button variant="default" size="xs" leftSection={<IconPlus size={15} />} onClick={() => setDialog({ kind: 'add' })}>
+            Add node
+          </Button>
+        </div>
+      )}
     <div className={`card ${classes.wrap}`}>
       <table className={classes.table}>
         <caption className="visually-hidden">Nodes of {c.name}</caption>
@@ -54,16 +81,70 @@ export function NodesTab() {
         </thead>
         <tbody>
           {nodes.map((n) => (
-            <Row key={n.name} node={n} onOpen={() => open({ node: n.name })} onPromote={() => open({ promote: n.name })} />
+            <Row key={n.name} node={n} onOpen={() => open({ node: n.name })} onPromote={() => open({ promote: n.name })} menu={<RowMenu cluster={c} node={n} onOpen={setDialog} />} />
           ))}
         </tbody>
       </table>
     </div>
+      {dialog?.kind === 'add' && <AddNodeDialog cluster={c} onClose={close} onStarted={started} />}
+      {dialog?.kind === 'remove' && of && <RemoveNodeDialog cluster={c} node={of} onClose={close} onStarted={started} />}
+      {dialog?.kind === 'resync' && of && <ResyncDialog cluster={c} node={of} onClose={close} onStarted={started} />}
+      {dialog?.kind === 'maintenance' && of && <MaintenanceDialog cluster={c} node={of} onClose={close} />}
+      {dialog?.kind === 'tags' && of && <TagsDialog cluster={c} node={of} onClose={close} />}
+    </>
   );
 }
 
-function Row({ node: n, onOpen, onPromote }: { node: ClusterNode; onOpen: () => void; onPromote: () => void }) {
+interface NodeDialog {
+  kind: 'add' | 'remove' | 'resync' | 'maintenance' | 'tags';
+  node?: string;
+}
+
+/** What else can be done with a node; what cannot be taken back stands last. */
+function RowMenu({ cluster, node: n, onOpen }: { cluster: ClusterDetail; node: ClusterNode & NodeMore; onOpen: (dialog: NodeDialog) => void }) {
+  const role = useRole();
+  const now = useNow();
+  const end = useChange(() => api.post(path('clusters', cluster.id, 'nodes', n.name, 'maintenance'), { minutes: 0, reason: '' }), keys.cluster(cluster.id));
+  const lead = isLead(n.role);
+  const items = [
+    !lead && has('POST /clusters/{id}/nodes/{node}/resync') && may.operate(role) && { label: 'Resync…', act: () => onOpen({ kind: 'resync', node: n.name }) },
+    has('POST /clusters/{id}/nodes/{node}/maintenance') &&
+      may.operate(role) &&
+      (maintenanceUntil(n, now) ? { label: 'End maintenance', act: () => end.mutate(undefined) } : { label: 'Maintenance…', act: () => onOpen({ kind: 'maintenance', node: n.name }) }),
+    has('PUT /clusters/{id}/nodes/{node}/tags') && may.operate(role) && { label: 'Priority and tags…', act: () => onOpen({ kind: 'tags', node: n.name }) },
+  ].filter((x) => x !== false);
+  const removable = !lead && has('POST /clusters/{id}/nodes/{node}/remove') && may.administer(role);
+  if (cluster.engine === 'eventstore' || (items.length === 0 && !removable)) return null;
+  return (
+    <Menu position="bottom-end" width={190} shadow="md">
+      <Menu.Target>
+        <Button size="xs" variant="subtle" color="gray" px={6} aria-label={`More for ${n.name}`}>
+          <IconDotsVertical size={15} />
+        </Button>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {items.map((i) => (
+          <Menu.Item key={i.label} onClick={i.act}>
+            {i.label}
+          </Menu.Item>
+        ))}
+        {removable && (
+          <>
+            {items.length > 0 && <Menu.Divider />}
+            <Menu.Item color="bad" onClick={() => onOpen({ kind: 'remove', node: n.name })}>
+              Remove node…
+            </Menu.Item>
+          </>
+        )}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode & NodeMore; onOpen: () => void; onPromote: () => void; menu: React.ReactNode }) {
   const session = useSession();
+  const maintenance = maintenanceUntil(n, useNow());
+  const tags = setTags(tagsOf(n));
   const lead = isLead(n.role);
   return (
     <tr className={classes.row} data-testid={`node-${n.name}`} data-role={n.role}>
@@ -83,6 +164,11 @@ function Row({ node: n, onOpen, onPromote }: { node: ClusterNode; onOpen: () => 
           <StatusBadge tone={nodeTone[n.status.level] ?? 'unknown'}>{sentenceCase(n.status.level)}</StatusBadge>
           {n.status.sentence && n.status.sentence.toLowerCase() !== n.status.level && <span className={classes.under}>{n.status.sentence}</span>}
         </Dated>
+        {maintenance && (
+          <span className={classes.maintenance}>
+            <IconTool size={13} aria-hidden /> maintenance until {dateTime(maintenance).slice(11, 16)}
+          </span>
+        )}
       </td>
       <td data-label="Promotable" className={classes.wide}>
         <button type="button" className={classes.why} onClick={onOpen} aria-label={`Report of ${n.name}: ${n.promotable.ok ? 'promotable' : `not promotable, ${bareReason(n.promotable.reason)}`}`}>
@@ -95,8 +181,13 @@ function Row({ node: n, onOpen, onPromote }: { node: ClusterNode; onOpen: () => 
           <Lag node={n} />
         </Dated>
       </td>
-      <td data-label="Priority" className="num">
-        {n.priority}
+      <td data-label="Priority and tags">
+        <span className="num">{tagsOf(n).priority}</span>
+        {tags.map((t) => (
+          <span key={t} className={classes.tag}>
+            {t}
+          </span>
+        ))}
       </td>
       <td data-label="Hardware" className="num nowrap">
         {n.hardware ? (
@@ -124,6 +215,7 @@ function Row({ node: n, onOpen, onPromote }: { node: ClusterNode; onOpen: () => 
             Promote
           </Button>
         )}
+        {menu}
       </td>
     </tr>
   );

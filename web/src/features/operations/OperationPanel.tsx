@@ -1,17 +1,23 @@
 import { Button, CloseButton } from '@mantine/core';
 import { IconArrowBackUp, IconArrowRight, IconLoader2 } from '@tabler/icons-react';
+import { Link } from '@tanstack/react-router';
+import { has } from '../../api/capabilities';
+import { api, path } from '../../api/client';
 import { troubleFrom } from '../../api/errors';
+import { keys } from '../../api/keys';
 import { isOver } from '../../api/merge';
+import { useChange } from '../../api/query';
 import type { Operation } from '../../api/types';
 import { Age } from '../../components/Age';
 import { RoleBadge, ToneIcon } from '../../components/Badges';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading } from '../../components/Faces';
 import { useNow } from '../../lib/clock';
+import { cli } from '../../lib/cli';
 import { ageMs, count, dateTime, group, milliseconds, sentenceCase, toNumber } from '../../lib/format';
 import { mayPromote, useSession } from '../session/session';
 import classes from './OperationPanel.module.css';
-import { roleChanges, side, stateTone, stateWord } from './operation';
+import { headline, movesPrimary, roleChanges, side, stateTone, stateWord } from './operation';
 import { useOperation } from './queries';
 import { StallCounter } from './StallCounter';
 import { Steps } from './Steps';
@@ -42,17 +48,25 @@ export function OperationPanel({ id, onClose, onSwitchBack }: PanelProps) {
           </div>
           {onClose && over && <CloseButton onClick={onClose} aria-label="Close the result" />}
         </div>
-        <div className={classes.stats}>
-          <StallCounter op={op} />
-          <Loss op={op} />
-        </div>
-        {over && <Roles op={op} />}
+        {(movesPrimary(op) || op.stall || op.proof) && (
+          <div className={classes.stats}>
+            <StallCounter op={op} />
+            <Loss op={op} />
+          </div>
+        )}
+        {over && movesPrimary(op) && <Roles op={op} />}
         {over && <After op={op} onSwitchBack={onSwitchBack} />}
         <p className={classes.meta}>
           {stateWord[op.state]} · asked for by <strong>{op.requester}</strong> ({op.source}) <Age at={op.startedAt} sentence event />
           {op.reason && <> · “{op.reason}”</>}
         </p>
-        <Command value={`baton op watch ${op.id}`} prompt label="Copy the command that follows this operation" />
+        {!over && <Cancel op={op} />}
+        {over && movesPrimary(op) && has('GET /clusters/{id}/incidents/{operation}') && (
+          <Link to="/clusters/$id/incidents/$op" params={{ id: op.cluster, op: op.id }}>
+            Timeline of this incident
+          </Link>
+        )}
+        <Command value={cli.watch(op.id)} prompt label="Copy the command that follows this operation" />
       </div>
       <div className={classes.steps}>
         <h2 className="section-title">
@@ -63,22 +77,6 @@ export function OperationPanel({ id, onClose, onSwitchBack }: PanelProps) {
       </div>
     </section>
   );
-}
-
-function headline(op: Operation): string {
-  const verb = op.kind === 'switch-back' ? 'Switching back to' : 'Promoting';
-  switch (op.state) {
-    case 'done':
-      return op.kind === 'switch-back' ? `Switched back to ${op.node}` : `${op.node} leads now`;
-    case 'rolled-back':
-      return `Rolled back: ${op.from || 'the old primary'} still leads`;
-    case 'refused':
-      return `Refused: ${op.node} was not promoted`;
-    case 'needs-human':
-      return `Promotion of ${op.node} needs a human`;
-    default:
-      return `${verb} ${op.node}`;
-  }
 }
 
 function Loss({ op }: { op: Operation }) {
@@ -143,6 +141,23 @@ function Roles({ op }: { op: Operation }) {
         )}
       </tbody>
     </table>
+  );
+}
+
+/** Takes a running operation back while that is possible. */
+function Cancel({ op }: { op: Operation }) {
+  const session = useSession();
+  const cancel = useChange(() => api.post(path('operations', op.id, 'cancel')), keys.operation(op.id));
+  if (!has('POST /operations/{id}/cancel') || !mayPromote(session.data?.role)) return null;
+  return (
+    <div className={classes.after}>
+      <Button variant="default" disabled={op.pastPointOfNoReturn} loading={cancel.isPending} onClick={() => cancel.mutate(undefined)}>
+        Cancel and take back
+      </Button>
+      <span className="quiet" aria-live="polite">
+        {cancel.error ? troubleFrom(cancel.error).title : op.pastPointOfNoReturn ? 'Too late: it is past the point of no return.' : 'Possible until the point of no return.'}
+      </span>
+    </div>
   );
 }
 

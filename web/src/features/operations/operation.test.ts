@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { at, operation, step } from '../../testing/fixtures';
-import { currentStep, roleChanges, side, stallClock, stepMs } from './operation';
+import { currentStep, headline, roleChanges, side, stallClock, stepMs } from './operation';
 
 const t = (ms: number) => Date.parse(at(ms));
 
@@ -29,11 +29,13 @@ describe('stallClock', () => {
 });
 
 it('says which side of the point of no return it is on', () => {
-  expect(side(operation()).sentence).toMatch(/^Before the point of no return/);
-  expect(side(operation({ pastPointOfNoReturn: true })).sentence).toMatch(/^Past the point of no return/);
+  const steps = [step('promote', { pointOfNoReturn: true })];
+  expect(side(operation({ steps })).sentence).toMatch(/^Before the point of no return/);
+  expect(side(operation({ steps, pastPointOfNoReturn: true })).sentence).toMatch(/^Past the point of no return/);
+  expect(side(operation({ kind: 'backup' as never, steps: [step('copy')] })).sentence).toMatch(/does not touch the primary/);
   expect(side(operation({ state: 'rolled-back' })).past).toBe(false);
-  expect(side(operation({ state: 'needs-human', pastPointOfNoReturn: true })).sentence).toMatch(/do not go back/);
-  expect(side(operation({ state: 'needs-human' })).sentence).toMatch(/old primary/);
+  expect(side(operation({ steps, state: 'needs-human', pastPointOfNoReturn: true })).sentence).toMatch(/do not go back/);
+  expect(side(operation({ steps, state: 'needs-human' })).sentence).toMatch(/old primary/);
 });
 
 it('looks at the running step, else at the last that began', () => {
@@ -61,4 +63,10 @@ it('lists changed roles first and knows nodes that came or went', () => {
     { node: 'd', before: 'unknown', after: 'clone', changed: true },
     { node: 'c', before: 'clone', after: 'clone', changed: false },
   ]);
+});
+
+it('names any operation, and how it stands', () => {
+  expect(headline(operation({ kind: 'add-node' as never, state: 'done', node: 'demo-4' }))).toBe('Done: Add node: demo-4');
+  expect(headline({ ...operation({ kind: 'backup' as never }), title: 'Back up demo' })).toBe('Back up demo');
+  expect(headline(operation({ kind: 'failover' as never, state: 'done', node: 'demo-2' }))).toBe('demo-2 leads now');
 });

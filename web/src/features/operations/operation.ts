@@ -26,10 +26,76 @@ export function currentStep(op: Operation): OperationStep | null {
   return steps.find((s) => s.state === 'running') ?? steps.findLast((s) => s.startedAt) ?? steps[0] ?? null;
 }
 
+/** What an operation has beyond the generated shape. */
+export interface OperationMore {
+  /** A sentence such as "Add demo-4 to demo". */
+  title?: string;
+  state?: string;
+}
+
+const moves = new Set(['promotion', 'switch-back', 'failover', 'forced-promotion']);
+
+/** Whether the operation moves the primary: only then stall, loss and roles are worth a place. */
+export function movesPrimary(op: { kind: string }): boolean {
+  return moves.has(op.kind);
+}
+
+const verbs: Record<string, string> = { 'switch-back': 'Switching back to', failover: 'Failing over to' };
+
+/** Operations by kind, as nouns for lists and headlines. */
+export const kindWord: Record<string, string> = {
+  promotion: 'Promotion', 'switch-back': 'Switch back', failover: 'Failover', 'forced-promotion': 'Forced promotion',
+  'create-cluster': 'Create cluster', 'adopt-cluster': 'Adopt cluster', 'add-node': 'Add node', 'remove-node': 'Remove node', 'delete-cluster': 'Delete cluster',
+  configure: 'Configure', resync: 'Resync', maintenance: 'Maintenance', backup: 'Backup', restore: 'Restore', 'restore-drill': 'Restore drill',
+};
+
+/** What the operation is, without saying how it stands. */
+export function titleOf(op: Operation & OperationMore): string {
+  const word = kindWord[op.kind] ?? op.kind;
+  return op.title || (op.node ? `${word}: ${op.node}` : `${word}: ${op.cluster}`);
+}
+
+/** One line that says what it is and how it stands. */
+export function headline(op: Operation & OperationMore): string {
+  if (!movesPrimary(op)) {
+    const title = titleOf(op);
+    switch (op.state) {
+      case 'done':
+        return `Done: ${title}`;
+      case 'rolled-back':
+        return `Rolled back: ${title}`;
+      case 'refused':
+        return `Refused: ${title}`;
+      case 'needs-human':
+        return `Needs a human: ${title}`;
+      default:
+        return title;
+    }
+  }
+  const verb = verbs[op.kind] ?? 'Promoting';
+  switch (op.state) {
+    case 'done':
+      return op.kind === 'switch-back' ? `Switched back to ${op.node}` : `${op.node} leads now`;
+    case 'rolled-back':
+      return `Rolled back: ${op.from || 'the old primary'} still leads`;
+    case 'refused':
+      return `Refused: ${op.node} was not promoted`;
+    case 'needs-human':
+      return `${kindWord[op.kind] ?? 'Promotion'} of ${op.node} needs a human`;
+    default:
+      return `${verb} ${op.node}`;
+  }
+}
+
 /** Which side of the point of no return the operation is on, for people. */
 export function side(op: Operation): { past: boolean; sentence: string } {
   if (op.state === 'rolled-back') return { past: false, sentence: 'Rolled back before the point of no return. Roles are as they were.' };
   if (op.state === 'refused') return { past: false, sentence: 'Refused before anything moved.' };
+  if (!op.steps.some((s) => s.pointOfNoReturn)) {
+    if (op.state === 'done') return { past: true, sentence: 'Finished. The primary did not change.' };
+    if (op.state === 'needs-human') return { past: false, sentence: 'It stopped and does not go on by itself. The step that failed says why.' };
+    return { past: false, sentence: 'It does not touch the primary. A step that fails is taken back.' };
+  }
   if (op.state === 'done') return { past: true, sentence: 'Finished past the point of no return.' };
   if (op.state === 'needs-human') {
     return op.pastPointOfNoReturn

@@ -2,6 +2,7 @@ import { Button, Modal, TextInput } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { IconFlask, IconRefresh } from '@tabler/icons-react';
 import { useEffect, useId, useRef, useState, type FormEvent, type ReactNode } from 'react';
+import { has } from '../../api/capabilities';
 import { troubleFrom, type Trouble } from '../../api/errors';
 import type { ClusterDetail, Plan, Report } from '../../api/types';
 import { Age } from '../../components/Age';
@@ -9,14 +10,15 @@ import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
 import { useNow } from '../../lib/clock';
-import { ageMs, count, milliseconds, sentenceCase, toNumber } from '../../lib/format';
+import { ageMs, count, dateTime, milliseconds, sentenceCase, toNumber } from '../../lib/format';
 import { shellQuote } from '../../lib/shell';
 import { leadWord } from '../clusters/engine';
+import type { ClusterMore } from '../failover/lease';
 import { bareReason, changedChecks, tallyChecks } from '../report/report';
 import { ReportList } from '../report/ReportList';
 import { mayPromote, useSession } from '../session/session';
 import { PlanSteps } from './PlanSteps';
-import { cliLine, overridable, whyNotYet } from './promote';
+import { cliLine, overridable, whyNotThen, whyNotYet } from './promote';
 import classes from './PromoteDialog.module.css';
 import { usePlan, usePromotion } from './queries';
 
@@ -68,6 +70,8 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   const [reason, setReason] = useState('');
   const [trouble, setTrouble] = useState<Trouble | null>(null);
   const [rehearsal, setRehearsal] = useState<Plan | null>(null);
+  const [at, setAt] = useState('');
+  const [waiting, setWaiting] = useState<'scheduled' | 'approval' | null>(null);
   const changed = useChanged(plan.data?.report ?? null);
 
   if (plan.isPending) {
@@ -88,6 +92,10 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   const allowed = mayPromote(session.data?.role);
   const blocked = whyNotYet({ plan: p, typedName, overrides, reason, busy: promotion.isPending || plan.isPlaceholderData, reportAgeMs: ageMs(p.report.at, now), allowed });
 
+  const mayLater = undoOf === null && has('GET /clusters/{id}/schedules');
+  const later = whyNotThen(at, now);
+  const needsApproval = (cluster as ClusterMore).policy?.approval === true;
+
   const send = (dryRun: boolean) => {
     setTrouble(null);
     setRehearsal(null);
@@ -99,11 +107,13 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
         generation: p.generation,
         ...(reason.trim() === '' ? {} : { reason: reason.trim() }),
         ...(overrides.length > 0 ? { overrides: [...overrides] } : {}),
-        ...(dryRun ? { dryRun: true } : {}),
+        ...(dryRun ? { dryRun: true } : at !== '' ? { at: new Date(at).toISOString() } : {}),
       },
       {
         onSuccess: (answer) => {
           if (dryRun) setRehearsal(answer.plan ?? p);
+          else if (answer.state === 'awaiting-approval' || answer.approvalId) setWaiting('approval');
+          else if (answer.scheduleId) setWaiting('scheduled');
           else if (answer.operationId) onStarted(answer.operationId);
         },
         onError: (error) => {
@@ -117,8 +127,19 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   };
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    if (blocked === null) send(false);
+    if (blocked === null && later === null) send(false);
   };
+  if (waiting !== null) {
+    return (
+      <div className={classes.pad}>
+        <Note tone="ok" title={waiting === 'approval' ? 'Asked for. It waits for a second person.' : `Scheduled for ${dateTime(new Date(at).toISOString())}`}>
+          <p>
+            {waiting === 'approval' ? 'It runs once another operator or an approver agrees; every check is made again then. It stands under Approvals.' : 'Every check is made again at that time; if one refuses, nothing is changed and the audit says why. It stands on the Nodes page, where it can be cancelled.'}
+          </p>
+        </Note>
+      </div>
+    );
+  }
   const from = cluster.primary?.node;
   const t = tallyChecks(p.report.checks);
   return (
@@ -178,7 +199,17 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
                 }}
               />
             </Section>
-            <Section no={5} title="Confirm">
+            {mayLater && (
+              <Section no={5} title="When" aside={at === '' ? 'at once' : 'checked again at that time'}>
+                <TextInput type="datetime-local" aria-label="When; empty means at once" value={at} error={later} onChange={(e) => setAt(e.currentTarget.value)} />
+              </Section>
+            )}
+            {needsApproval && (
+              <Note tone="unknown" title="This cluster asks for a second person">
+                <p>Your request waits until another operator or an approver agrees. Nothing runs before.</p>
+              </Note>
+            )}
+            <Section no={mayLater ? 6 : 5} title="Confirm">
               <TextInput
                 label={
                   <>
@@ -204,8 +235,8 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
         )}
         {!p.refused && (
           <div className={classes.buttons}>
-            <Button type="submit" size="md" disabled={blocked !== null} loading={promotion.isPending && !promotion.variables?.dryRun} data-testid="promote">
-              {undoOf ? 'Switch back' : 'Promote'} {node}
+            <Button type="submit" size="md" disabled={blocked !== null || later !== null} loading={promotion.isPending && !promotion.variables?.dryRun} data-testid="promote">
+              {undoOf ? 'Switch back' : at !== '' ? 'Schedule' : needsApproval ? 'Ask to promote' : 'Promote'} {node}
             </Button>
             <Button variant="default" size="md" leftSection={<IconFlask size={17} />} onClick={() => send(true)} disabled={!allowed || promotion.isPending} loading={promotion.isPending && !!promotion.variables?.dryRun} data-testid="dry-run">
               Dry run
@@ -223,7 +254,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
         )}
         <div className={classes.cli}>
           <span className="faint">{p.refused ? 'The report on the command line' : 'The same from the command line'}</span>
-          <Command value={p.refused ? `baton explain ${shellQuote(cluster.id)} ${shellQuote(node)}` : cliLine(p, cluster.id, reason, undoOf, overrides)} prompt label="Copy as command line" />
+          <Command value={p.refused ? `baton explain ${shellQuote(cluster.id)} ${shellQuote(node)}` : cliLine(p, cluster.id, reason, undoOf, overrides) + (at !== '' && later === null ? ` --at ${new Date(at).toISOString()}` : '')} prompt label="Copy as command line" />
         </div>
       </div>
       </div>

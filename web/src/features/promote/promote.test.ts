@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { shellQuote } from '../../lib/shell';
 import { plan } from '../../testing/fixtures';
 import { bareReason, changedChecks, redFirst, tallyChecks } from '../report/report';
-import { cliLine, overridable, reportMaxAgeMs, whyNotYet, type Confirmation } from './promote';
+import { cliLine, overridable, reportMaxAgeMs, whyNotYet, type Confirmation, whyNotThen } from './promote';
 
 const ready: Confirmation = { plan: plan(), typedName: 'demo-2', overrides: [], reason: '', busy: false, reportAgeMs: 1000, allowed: true };
 
@@ -75,4 +75,12 @@ describe('the command line', () => {
     expect(shellQuote("it's; rm -rf $(x)")).toBe(`'it'\\''s; rm -rf $(x)'`);
     expect(shellQuote('')).toBe("''");
   });
+});
+
+it('schedules within a minute and thirty days', () => {
+  const now = new Date('2026-03-01T12:00').getTime();
+  expect(whyNotThen('', now)).toBeNull();
+  expect(whyNotThen('2026-03-01T12:30', now)).toBeNull();
+  expect(whyNotThen('2026-03-01T11:00', now)).toMatch(/ahead/);
+  expect(whyNotThen('2026-07-01T11:00', now)).toMatch(/30 days/);
 });

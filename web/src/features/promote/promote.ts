@@ -48,3 +48,15 @@ export function cliLine(plan: Plan, cluster: string, reason: string, undoOf: str
   const aside = overrides.length > 0 && !base.includes('--override') ? ` --override ${shellQuote(overrides.join(','))}` : '';
   return base + aside + (reason.trim() === '' ? '' : ` --reason ${shellQuote(reason.trim())}`);
 }
+
+/** The furthest a promotion may be scheduled ahead. */
+const furthestMs = 30 * 86_400_000;
+
+/** Why a promotion cannot be scheduled for a local date and time; null when it can, and for none. */
+export function whyNotThen(local: string, now: number): string | null {
+  if (local === '') return null;
+  const t = new Date(local).getTime();
+  if (Number.isNaN(t)) return 'That is not a time.';
+  if (t < now + 60_000) return 'Give a time at least a minute ahead, or none.';
+  return t > now + furthestMs ? 'Give a time within the next 30 days.' : null;
+}

@@ -1,0 +1,25 @@
+import type { ClusterDetail } from '../../api/types';
+import { Age } from '../../components/Age';
+import { Command } from '../../components/Copy';
+import { Note } from '../../components/Faces';
+import { bytes, count, sentenceCase } from '../../lib/format';
+import { useLostWrites } from './queries';
+
+/** Writes that only an old primary had, kept before they were discarded. Stands only when there are any. */
+export function LostWritesNote({ cluster }: { cluster: ClusterDetail }) {
+  const lost = useLostWrites(cluster.id);
+  const bundles = lost.data?.bundles ?? [];
+  if (bundles.length === 0) return null;
+  return (
+    <>
+      {bundles.map((b) => (
+        <Note key={b.path} tone="warn" title={`Writes that only ${b.node} had were kept: ${count(b.commands, 'command')}, ${bytes(b.bytes)}`}>
+          <p>
+            {sentenceCase(b.sentence)} <Age at={b.at} sentence event />
+          </p>
+          <Command value={b.path} label="Copy the path of the bundle" />
+        </Note>
+      ))}
+    </>
+  );
+}

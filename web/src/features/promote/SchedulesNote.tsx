@@ -1,0 +1,36 @@
+import { Button } from '@mantine/core';
+import { has } from '../../api/capabilities';
+import { api, path } from '../../api/client';
+import type { Waiting } from '../../api/contract';
+import { keys } from '../../api/keys';
+import { useChange, useGet } from '../../api/query';
+import { Note } from '../../components/Faces';
+import { dateTime } from '../../lib/format';
+import { may, useRole } from '../session/session';
+
+/** Promotions that wait for their time; each can be taken back until then. */
+export function SchedulesNote({ cluster }: { cluster: string }) {
+  const role = useRole();
+  const schedules = useGet<{ schedules: Waiting[] | null }>(keys.schedules(cluster), path('clusters', cluster, 'schedules'), { route: '/clusters/{id}/schedules', every: 10_000 });
+  const cancel = useChange((id: string) => api.delete(path('clusters', cluster, 'schedules', id)), keys.schedules(cluster));
+  const list = (schedules.data?.schedules ?? []).filter((s) => s.at !== null && (s.state === 'scheduled' || s.state === 'awaiting-approval'));
+  return (
+    <>
+      {list.map((s) => (
+        <div key={s.id} style={{ marginBottom: 14 }}>
+          <Note tone="unknown" title={`${s.node} will be promoted at ${dateTime(s.at)}`}>
+            <p>
+              Asked for by {s.requester}
+              {s.reason ? `: “${s.reason}”` : ''}. {s.state === 'awaiting-approval' ? 'It waits for a second person first.' : 'Every check is made again then.'}
+            </p>
+            {has('DELETE /clusters/{id}/schedules/{schedule}') && may.operate(role) && (
+              <Button size="xs" variant="default" mt={8} loading={cancel.isPending} onClick={() => cancel.mutate(s.id)}>
+                Cancel it
+              </Button>
+            )}
+          </Note>
+        </div>
+      ))}
+    </>
+  );
+}
