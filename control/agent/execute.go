@@ -170,6 +170,14 @@ var agentActions = map[string]agentAction{
 	ActionProxyRoute:     proxyRoute,
 	ActionProxyHold:      proxyHold,
 	ActionProxyRelease:   proxyRelease,
+
+	ActionSurvey:     survey,
+	ActionMakeServer: makeServer,
+	ActionDropServer: dropServer,
+	ActionEmpty:      emptyServer,
+	ActionPeers:      putPeers,
+	ActionArguments:  putArguments,
+	ActionLook:       lookAt,
 }
 
 func badArg(format string, args ...any) error {

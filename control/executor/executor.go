@@ -66,8 +66,6 @@ type Options struct {
 	Agents    Agents
 	Facts     Facts
 	Audit     *audit.Log
-	// Leases is the keeper of leases; nil: no cluster has one.
-	Leases Leases
 	// Endpoints knows who serves the clusters' endpoints; nil: nobody does.
 	Endpoints Endpoints
 	// Backups is the catalog of backups; nil: none are kept.
@@ -77,6 +75,9 @@ type Options struct {
 	Term uint64
 	Log  *slog.Logger
 	Now  func() time.Time
+	// Secrets seals passwords in the journal; nil: no cluster can be made or
+	// adopted.
+	Secrets Secrets
 	// Patience is how long a step after the point of no return is tried before
 	// a human is asked; DefaultPatience when 0.
 	Patience time.Duration
@@ -140,7 +141,11 @@ func (e *Executor) Start(ctx context.Context) {
 		e.Log.Info("operation is resumed", "operation", o.Operation, "cluster", o.Plan.Cluster, "past", o.Past)
 		e.drive(o, true)
 	}
-	e.wg.Add(2)
+	e.wg.Add(3)
+	go func() {
+		defer e.wg.Done()
+		e.upkeep(ctx)
+	}()
 	go func() {
 		defer e.wg.Done()
 		e.closeAudits(ctx, ended)

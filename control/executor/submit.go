@@ -65,7 +65,7 @@ func (e *Executor) Submit(ctx context.Context, s Submission) (string, error) {
 		case !registers && (!exists || !known):
 			return "", ErrUnknownCluster
 		case registers:
-			f = plan.Facts{Snapshot: health.Snapshot{Now: e.Now(), Cluster: s.Cluster}, JournalOK: true, Connected: map[string]bool{}}
+			f = plan.Facts{Snapshot: health.Snapshot{Now: e.Now(), Cluster: s.Cluster}, JournalOK: true, Connected: map[string]bool{}, Generation: e.Inventory.Generation(s.Cluster)}
 		default:
 			rev = c.Revision
 		}

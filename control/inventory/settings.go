@@ -142,6 +142,25 @@ func (c *Cluster) Registration() Spec {
 	return s
 }
 
+// Generation of a cluster, also of one that was removed: agents know it still.
+func (v *Inventory) Generation(id string) uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if c := v.clusters[id]; c != nil {
+		return c.Generation
+	}
+	return v.generations[id]
+}
+
+// Removed tells whether a cluster was there and was removed: nobody wants it
+// registered by itself again.
+func (v *Inventory) Removed(id string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, was := v.generations[id]
+	return was && v.clusters[id] == nil
+}
+
 // Member returns the named member.
 func (c *Cluster) Member(name string) (Member, bool) {
 	for _, m := range c.Members {

@@ -44,9 +44,17 @@ var actions = map[string]actionFunc{
 	engine.ProbeRead:     probeRead,
 	engine.CheckAuth:     checkAuth,
 	engine.Backup:        backup,
+	engine.SaveState:     saveState,
 	engine.KeepData:      keepData,
 	engine.Salvage:       salvage,
-	engine.SaveState:     saveState,
+
+	engine.Configure:      configure,
+	engine.ReadParameters: readParameters,
+	engine.SetUser:        setUser,
+	engine.DropUser:       dropUser,
+	engine.Discover:       discover,
+	engine.Reconnect:      reconnect,
+	engine.ReadSync:       readSync,
 }
 
 // Do performs one action; see package engine for each action's arguments.

@@ -14,14 +14,19 @@ type Config struct {
 	Host string // address to listen on and to be known by
 	Port int
 	Dir  string // data directory, absolute
-	// Password is both what clients and what replicas log in with.
+	// Password is both what clients and what replicas log in with. With ACLFile
+	// it is User's alone, and clients have users of their own in that file.
 	Password  string
+	User      string
+	ACLFile   string       // absolute
 	ReplicaOf *engine.Peer // nil: starts as primary
 	// MinReplicas must be attached (and heard within minReplicasMaxLagSeconds) for writes
 	// to be accepted: it bounds how long an isolated primary acknowledges. 0 none.
 	MinReplicas int
 	// MaxMemoryBytes 0 means no limit.
 	MaxMemoryBytes int64
+	// Parameters are further settings, name and value, after all others.
+	Parameters [][2]string
 }
 
 const (
@@ -56,7 +61,12 @@ func (c Config) File() ([]byte, error) {
 	line("daemonize", "no")
 	line("logfile", "")
 	line("protected-mode", "yes")
-	line("requirepass", c.Password)
+	if c.ACLFile != "" {
+		line("aclfile", c.ACLFile)
+		line("masteruser", c.User)
+	} else {
+		line("requirepass", c.Password)
+	}
 	line("masterauth", c.Password)
 	line("appendonly", "yes")
 	line("appendfsync", "everysec")
@@ -75,6 +85,9 @@ func (c Config) File() ([]byte, error) {
 	if c.MaxMemoryBytes > 0 {
 		line("maxmemory", num(c.MaxMemoryBytes))
 		line("maxmemory-policy", "noeviction")
+	}
+	for _, p := range c.Parameters {
+		line(p[0], p[1])
 	}
 	if c.ReplicaOf != nil {
 		line("replicaof", c.ReplicaOf.Host, strconv.Itoa(c.ReplicaOf.Port))
