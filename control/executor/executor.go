@@ -66,6 +66,8 @@ type Options struct {
 	Agents    Agents
 	Facts     Facts
 	Audit     *audit.Log
+	// Leases is the keeper of leases; nil: no cluster has one.
+	Leases Leases
 	// Endpoints knows who serves the clusters' endpoints; nil: nobody does.
 	Endpoints Endpoints
 	// Backups is the catalog of backups; nil: none are kept.

@@ -49,13 +49,15 @@ func kindTable() map[kindKey]kind {
 		{operation.Backup, engine.Redis}: {procedure: takeBackup, resumes: true, yields: true, outcome: backedUp},
 		{operation.RestoreDrill, ""}:     {procedure: tryBackup, resumes: true, yields: true, outcome: tried},
 
-		{operation.CreateCluster, engine.Redis}: {procedure: redisCreate, resumes: true, outcome: created, closing: unregister},
-		{operation.AdoptCluster, engine.Redis}:  {procedure: redisAdopt, resumes: true, outcome: adopted, closing: unregister},
-		{operation.AddNode, engine.Redis}:       {procedure: redisAddNode, resumes: true, yields: true, closing: joined},
-		{operation.RemoveNode, engine.Redis}:    {procedure: removeNode, resumes: true, yields: true, outcome: removed, closing: left},
-		{operation.DeleteCluster, ""}:           {procedure: deleteCluster, resumes: true, outcome: deleted, closing: gone},
-		{operation.Resync, engine.Redis}:        {procedure: redisResync, resumes: true, yields: true, outcome: resynced},
-		{operation.Configure, engine.Redis}:     {procedure: configureAll, resumes: true, yields: true, closing: recorded},
+		{operation.CreateCluster, engine.Redis}:   {procedure: redisCreate, resumes: true, outcome: created, closing: unregister},
+		{operation.AdoptCluster, engine.Redis}:    {procedure: redisAdopt, resumes: true, outcome: adopted, closing: unregister},
+		{operation.AddNode, engine.Redis}:         {procedure: redisAddNode, resumes: true, yields: true, closing: joined},
+		{operation.RemoveNode, engine.Redis}:      {procedure: removeNode, resumes: true, yields: true, outcome: removed, closing: left},
+		{operation.DeleteCluster, ""}:             {procedure: deleteCluster, resumes: true, outcome: deleted, closing: gone},
+		{operation.Resync, engine.Redis}:          {procedure: redisResync, resumes: true, yields: true, outcome: resynced},
+		{operation.Configure, engine.Redis}:       {procedure: configureAll, resumes: true, yields: true, closing: recorded},
+		{operation.Failover, engine.Redis}:        {procedure: redisFailover, outcome: failedOver, prove: lossOf},
+		{operation.ForcedPromotion, engine.Redis}: {procedure: redisFailover, outcome: failedOver, prove: lossOf},
 	}
 }
 

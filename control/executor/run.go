@@ -148,9 +148,10 @@ func (r *run) forward(ctx context.Context) error {
 			// Journalled together with what was before and what comes next:
 			// either the generation is committed and the next step's intent is
 			// known, or neither.
+			node, why := r.committed()
 			r.pending = append(r.pending,
 				operation.StepStarted{Operation: r.op.Operation, Step: id, Generation: r.op.Generation, Term: r.e.Term, At: r.e.Now()},
-				operation.Committed{Operation: r.op.Operation, Node: r.op.Candidate, Generation: r.op.Generation + 1, At: r.e.Now()},
+				operation.Committed{Operation: r.op.Operation, Node: node, Generation: r.op.Generation + 1, Why: why, At: r.e.Now()},
 				operation.StepFinished{Operation: r.op.Operation, Step: id, At: r.e.Now(), Detail: fmt.Sprintf("generation %d", r.op.Generation+1)})
 			i++
 			id = r.op.Steps[i].ID
@@ -337,7 +338,7 @@ func same(got []journal.Recorded, want []journal.Event) bool {
 // redirect makes another node the candidate under a generation of its own.
 func (r *run) redirect(ctx context.Context, node, why string) error {
 	r.log.Warn("the candidate changes", "from", r.op.Candidate, "to", node, "why", why)
-	return r.commit(ctx, operation.Committed{Operation: r.op.Operation, Node: r.op.Candidate, Generation: r.op.Generation + 1, At: r.e.Now()})
+	return r.commit(ctx, operation.Committed{Operation: r.op.Operation, Node: node, Generation: r.op.Generation + 1, Why: why, At: r.e.Now()})
 }
 
 // giveWay takes everything back because a failover needs the cluster, or
