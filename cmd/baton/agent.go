@@ -73,7 +73,9 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 	if self, err := os.Executable(); err == nil {
 		guardian = []string{self, "guard"}
 	}
-	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, Guardian: guardian,
+	endpoints, stopEndpoints := newProxy(log)
+	defer stopEndpoints()
+	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, Guardian: guardian, Proxy: endpoints,
 		Drivers: []engine.Driver{redis.New(), eventstore.New()}})
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)

@@ -30,6 +30,7 @@ import (
 	"baton/control/keeper"
 	"baton/control/leader"
 	"baton/control/monitor"
+	"baton/control/proxy/feed"
 	"baton/platform/auth"
 	"baton/platform/identity"
 	"baton/web"
@@ -70,6 +71,8 @@ type controlPlane struct {
 	SetupLink string
 	// TokenFile holds the API token the client commands use.
 	TokenFile string
+
+	endpoints *feed.Feed
 
 	name     string
 	data     string
@@ -217,6 +220,7 @@ func (c *controlPlane) openMemory(limit, run context.Context, cfg controlConfig)
 	c.peers = newPeerLinks(client)
 	c.roster, c.access = leader.NewRoster(), access.New(c.journal, time.Now)
 	c.Inventory = inventory.New(c.journal, c.log)
+	c.openEndpoints()
 	c.memory = keeper.NewMemory()
 	c.Inventory.Observe(c.memory.Take)
 	box, err := openBox(cfg.Data)
@@ -304,12 +308,13 @@ func (c *controlPlane) decide(run context.Context) {
 		Act:      c.lead, Now: time.Now, Log: c.log.With("component", "leader")})
 	c.thread(run, "watch", mon.Run)
 	log := audit.NewLog(leaderJournal{c.journal})
-	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log,
+	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log, Endpoints: c.endpoints,
 		Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
 	c.wireKeeper(mon, log)
 	options := api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log,
 		Sessions: c.access, Setup: c.access, Machines: c.access, Links: c.Hub, Leadership: c.elector, Peers: c.peers, Mirror: c.mirror, Control: c, Keeper: c.keeper}
 	c.wireOps(run, &options, mon)
+	c.wireEndpoints(&options)
 	c.API = api.New(options)
 	c.thread(run, "serve control nodes", func(run context.Context) error { return c.peers.serve(run, c.API.ForPeers(), c.log) })
 	c.thread(run, "copy what the leader sees", c.copyReports)
@@ -335,6 +340,7 @@ func (c *controlPlane) lead(ctx context.Context, term uint64) (wait func()) {
 	c.exec.Lead(ctx, term)
 	act("adopt", c.adopt)
 	c.leadOps(act)
+	act("tell endpoints where to forward", func(ctx context.Context) error { return c.endpoints.Run(ctx, term) })
 	act("grow", c.grow)
 	return func() {
 		c.Hub.Standby()

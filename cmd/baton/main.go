@@ -18,6 +18,7 @@ var commands = []func() *cobra.Command{
 	upCommand,
 	serveCommand,
 	agentCommand,
+	proxyCommand, endpointCommand,
 	openAPICommand,
 	controlCommand,
 	clustersCommand,

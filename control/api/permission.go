@@ -70,6 +70,9 @@ var permissions = map[string]Role{
 	"POST " + Prefix + "/clusters/{id}/promotions": RoleOperator,
 	"POST " + Prefix + "/operations/{id}/undo":     RoleOperator,
 
+	"GET " + Prefix + "/clusters/{id}/endpoint": RoleViewer,
+	"PUT " + Prefix + "/clusters/{id}/endpoint": RoleAdmin, // opens a port to a cluster
+
 	"GET " + Prefix + "/activity":                              RoleViewer,
 	"GET " + Prefix + "/clusters/{id}/incidents/{operation}":   RoleViewer,
 	"GET " + Prefix + "/audit/verify":                          RoleAuditor, // reads every record

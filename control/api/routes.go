@@ -76,6 +76,7 @@ func (s *Server) routes() {
 	add(s, "undo", "POST", "/operations/{id}/undo", "Switch a promotion back", s.postUndo)
 	s.controlRoutes()
 	s.failoverRoutes()
+	s.endpointRoutes()
 	s.hostRoutes()
 	s.activityRoutes()
 	s.alertRoutes()

@@ -83,6 +83,8 @@ type Options struct {
 	Notifier *notify.Notifier
 	History  *history.Store
 	Waiting  *schedule.Book
+	// Endpoints keeps the clusters' stable endpoints.
+	Endpoints Endpoints
 	// URL of the dashboard without a slash at its end, for links; nil: "".
 	URL func() string
 }

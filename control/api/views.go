@@ -104,7 +104,7 @@ func (s *Server) detail(id string) (ClusterDetail, bool) {
 		}
 		d.Links = append(d.Links, l)
 	}
-	d.Connections = connections(&c, &f.Snapshot)
+	d.Connections = append(s.endpointConnections(c.ID), connections(&c, &f.Snapshot)...)
 	d.Activity, _ = s.auditRows(id, 0, 10)
 	d.Lease, d.Failover = s.failoverViews(id)
 	d.Durability = c.Durability
