@@ -98,10 +98,7 @@ func TestReadersBesideTheAppender(t *testing.T) {
 		}
 		rng := rand.New(rand.NewSource(9))
 		last, term := uint64(0), uint64(1)
-		rounds := 1500
-		if testing.Short() {
-			rounds = 300
-		}
+		rounds := 800
 		for range rounds {
 			first := last + 1
 			if rng.Intn(20) == 0 && last > committed.Load() {

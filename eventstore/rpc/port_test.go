@@ -37,6 +37,7 @@ import (
 )
 
 func TestOnePortSpeaksGRPCAndHTTP(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	mustWrite(t, s, "s", event("t", "1"))
 	for path, want := range map[string]int{
@@ -65,6 +66,7 @@ func TestOnePortSpeaksGRPCAndHTTP(t *testing.T) {
 }
 
 func TestNonsenseOnThePortClosesThatConnectionOnly(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	for _, nonsense := range []string{"\x00\x01\x02\x03\x04\x05", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 64), "PRI garbage garbage garbage",
 		"GET / HTTP/1.1\r\n" + strings.Repeat("x", 40<<10), "\x16\x03\x01\x02\x00\x01\x00\x01"} {
@@ -85,6 +87,7 @@ func TestNonsenseOnThePortClosesThatConnectionOnly(t *testing.T) {
 }
 
 func TestOperatorsRoutesRefuseInWords(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, houseOptions{nodes: 3, size: 3})
 	s := h.leader()
 	post := func(path, kind, body string) (int, map[string]any) {
@@ -174,6 +177,7 @@ func basicAuth(user, password string) string {
 }
 
 func TestSecureNodeTellsCallersApart(t *testing.T) {
+	t.Parallel()
 	cert, roots := certificate(t)
 	s := newHouse(t, houseOptions{nodes: 1, size: 1,
 		access: rpc.NewAccess(rpc.AccessOptions{AnonymousGossip: true, Users: []rpc.User{{Name: "admin", Password: "right", Group: rpc.GroupAdmins}, {Name: "ops", Password: "too", Group: rpc.GroupOps}}}),
@@ -271,6 +275,7 @@ type mixedCredentials struct {
 }
 
 func TestPingsOfIdleClientsAreWelcome(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {

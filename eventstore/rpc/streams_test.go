@@ -26,6 +26,7 @@ import (
 )
 
 func TestWhatIsAppendedIsRead(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	first := uuid.New()
 	done := mustWrite(t, s, "orders", eventWith(first, "placed", "1"), event("paid", "2"), event("sent", "3"))
@@ -63,6 +64,7 @@ func TestWhatIsAppendedIsRead(t *testing.T) {
 }
 
 func TestManyAndLargeEventsSurviveTheBlocks(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{maxEvent: 1 << 20, maxAppend: 8 << 20}).leader()
 	sizes := []int{0, 1, 100, 32 << 10, 64 << 10, 65 << 10, 500 << 10, 7, 16 << 10}
 	var events []*proposed
@@ -82,6 +84,7 @@ func TestManyAndLargeEventsSurviveTheBlocks(t *testing.T) {
 }
 
 func TestExpectedRevisionsAndRepeats(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	ctx := testContext(t)
 	u := uuid.New()
@@ -113,6 +116,7 @@ func TestExpectedRevisionsAndRepeats(t *testing.T) {
 }
 
 func TestBadRequestsAreRefusedInWords(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{maxEvent: 1000, maxAppend: 2500}).leader()
 	ctx := testContext(t)
 	cases := map[string]struct {
@@ -167,6 +171,7 @@ func TestBadRequestsAreRefusedInWords(t *testing.T) {
 }
 
 func TestDeleteAndTombstone(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	ctx := testContext(t)
 	mustWrite(t, s, "soft", event("t", "1"))
@@ -207,6 +212,7 @@ func TestDeleteAndTombstone(t *testing.T) {
 }
 
 func TestAllIsReadBothWaysAndFiltered(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	for i := range 5 {
 		mustWrite(t, s, fmt.Sprintf("s-%d", i%2), event(fmt.Sprintf("type-%d", i), strconv.Itoa(i)))
@@ -239,6 +245,7 @@ func TestAllIsReadBothWaysAndFiltered(t *testing.T) {
 }
 
 func TestSubscriptionConfirmsCatchesUpAndGoesOn(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	mustWrite(t, s, "s", event("t", "0"), event("t", "1"))
 	ctx, cancel := context.WithCancel(testContext(t))
@@ -288,6 +295,7 @@ func TestSubscriptionConfirmsCatchesUpAndGoesOn(t *testing.T) {
 }
 
 func TestBatchAppendAnswersEachAndKeepsTheOrder(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, houseOptions{nodes: 3, size: 3})
 	for _, role := range []string{"Leader", "Follower"} {
 		t.Run(role, func(t *testing.T) {
@@ -345,6 +353,7 @@ func TestBatchAppendAnswersEachAndKeepsTheOrder(t *testing.T) {
 }
 
 func TestLeaderRules(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, houseOptions{nodes: 4, size: 3, readOnly: map[int]bool{3: true}})
 	leader, follower, replica := h.leader(), h.byRole("Follower"), h.nodes[3]
 	ctx := testContext(t)
@@ -402,6 +411,7 @@ func record(stream, schema string) *v2.AppendRecord {
 }
 
 func TestAppendsToSeveralStreamsAreAllOrNothing(t *testing.T) {
+	t.Parallel()
 	s := newHouse(t, houseOptions{}).leader()
 	ctx := testContext(t)
 	service := v2.NewStreamsServiceClient(s.conn)
@@ -468,6 +478,7 @@ func TestAppendsToSeveralStreamsAreAllOrNothing(t *testing.T) {
 }
 
 func TestSmallServices(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t, houseOptions{nodes: 3, size: 3})
 	s, ctx := h.leader(), testContext(t)
 	answer, err := features.NewServerFeaturesClient(s.conn).GetSupportedMethods(ctx, &client.Empty{})
