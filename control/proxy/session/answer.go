@@ -308,7 +308,7 @@ func (m *Machine) own(now int64, l *link, a []byte, failed bool) {
 		}
 	case ofReplay:
 		again := command{raw: a, since: now}
-		if failed && l.tx != nil && m.notDone(now, l, &again, a) {
+		if failed && c.tx != nil && m.notDone(now, l, &again, a) {
 			l.txDirty = true
 		}
 	case ofSetup:

@@ -356,14 +356,14 @@ func (m *Machine) replay(now int64, l *link, c *command) bool {
 		return false
 	}
 	l.out = append(l.out, "*1\r\n$5\r\nMULTI\r\n"...)
-	l.inflight.push(command{role: ofReplay, quiet: true, class: Session, sent: now})
+	l.inflight.push(command{role: ofReplay, quiet: true, class: Session, sent: now, tx: c.tx})
 	n := len(c.tx.raw)
 	if c.kind != kExec && c.kind != kDiscard {
 		n = c.txAt
 	}
 	for _, raw := range c.tx.raw[:n] {
 		l.out = append(l.out, raw...)
-		l.inflight.push(command{role: ofReplay, quiet: true, class: Session, sent: now})
+		l.inflight.push(command{role: ofReplay, quiet: true, class: Session, sent: now, tx: c.tx})
 	}
 	l.tx = c.tx
 	return true
