@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -31,6 +33,13 @@ func runDemoWriters(ctx context.Context, d *demo.Demo, log *slog.Logger) {
 		go writeEvents(ctx, ins[0], log)
 	}
 	if ins := d.Instances(demo.RedisID); len(ins) > 0 {
+		if d.ReadWrite != "" { // the endpoint follows the primary
+			in := ins[0]
+			host, port, _ := net.SplitHostPort(d.ReadWrite)
+			in.Host = host
+			in.Port, _ = strconv.Atoi(port)
+			ins = []engine.Instance{in}
+		}
 		go writeKeys(ctx, ins, log)
 	}
 }

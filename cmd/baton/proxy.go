@@ -97,3 +97,12 @@ func (c *controlPlane) wireEndpoints(o *api.Options) {
 	c.endpoints.Agents, c.endpoints.Reports, c.endpoints.Seen = c.Hub, c.mirror, o.Monitor
 	o.Endpoints = c.endpoints
 }
+
+// demoEndpoint opens the demo's endpoint unless somebody decided about it.
+func (c *controlPlane) demoEndpoint(ctx context.Context, cluster string, readWrite, readOnly int) error {
+	if _, ok := c.endpoints.Settings(cluster); ok {
+		return nil
+	}
+	return c.endpoints.Put(ctx, feed.Settings{Cluster: cluster, Enabled: true, Host: "127.0.0.1", ReadWritePort: readWrite, ReadOnlyPort: readOnly,
+		By: "baton", At: time.Now()})
+}

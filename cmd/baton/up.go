@@ -233,7 +233,7 @@ func upStartDemo(ctx context.Context, c *controlPlane, data, agentID string) (*d
 		Order: func(ctx context.Context, o agent.Order) (agent.Result, error) {
 			return c.Hub.Order(ctx, agentID, o)
 		},
-		Register: c.Inventory.Register})
+		Register: c.Inventory.Register, Endpoint: c.demoEndpoint})
 }
 
 func stopDemo(d *demo.Demo, out io.Writer) error {

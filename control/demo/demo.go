@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"baton/control/agent"
@@ -34,6 +36,9 @@ type Options struct {
 	Order func(context.Context, agent.Order) (agent.Result, error)
 	// Register records a cluster in the inventory.
 	Register func(context.Context, inventory.Spec) error
+	// Endpoint opens a cluster's endpoint on loopback, unless somebody decided
+	// about it before; nil: there is none.
+	Endpoint func(ctx context.Context, cluster string, readWritePort, readOnlyPort int) error
 }
 
 // Demo is what Start set up.
@@ -42,6 +47,8 @@ type Demo struct {
 	parts []part
 	// Lines tell a person what there is, one line a cluster.
 	Lines []string
+	// ReadWrite is host:port of the Redis cluster's endpoint, "" for none.
+	ReadWrite string
 }
 
 // Start starts what does not run yet, tells the agent and the inventory, and
@@ -70,6 +77,13 @@ func Start(ctx context.Context, o Options) (*Demo, error) {
 		if err := d.begin(ctx, p); err != nil {
 			return nil, fmt.Errorf("start demo cluster %s: %w", p.spec.ID, err)
 		}
+	}
+	if o.Endpoint != nil && len(d.parts) > 1 {
+		if err := o.Endpoint(ctx, RedisID, l.RedisReadWrite, l.RedisReadOnly); err != nil {
+			return nil, fmt.Errorf("open the endpoint of demo cluster %s: %w", RedisID, err)
+		}
+		d.ReadWrite = net.JoinHostPort(host, strconv.Itoa(l.RedisReadWrite))
+		d.Lines[1] += fmt.Sprintf("; endpoint on %s (reads %d)", d.ReadWrite, l.RedisReadOnly)
 	}
 	return d, nil
 }

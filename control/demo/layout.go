@@ -43,6 +43,8 @@ const (
 	firstClientPort = 2113
 	firstPeerPort   = 1112
 	firstRedisPort  = 6380
+	// firstEndpointPort is for reads and writes, the next one for reads.
+	firstEndpointPort = 6390
 )
 
 // priorities of the event store's nodes: the first leads when nobody chose.
@@ -54,6 +56,10 @@ type Layout struct {
 	Redis      []RedisNode `json:"redis,omitempty"`
 	// RedisPassword is for clients and replication alike.
 	RedisPassword string `json:"redisPassword,omitempty"`
+	// RedisReadWrite and RedisReadOnly are the ports of the Redis cluster's
+	// endpoint.
+	RedisReadWrite int `json:"redisReadWrite,omitempty"`
+	RedisReadOnly  int `json:"redisReadOnly,omitempty"`
 }
 
 // StoreNode is one event-store node.
@@ -112,6 +118,15 @@ func load(dir string, withRedis bool) (*Layout, error) {
 			l.Redis = append(l.Redis, n)
 		}
 	}
+	if len(l.Redis) > 0 && l.RedisReadWrite == 0 {
+		changed = true
+		if l.RedisReadWrite, err = choose(firstEndpointPort, taken); err != nil {
+			return nil, err
+		}
+		if l.RedisReadOnly, err = choose(firstEndpointPort+1, taken); err != nil {
+			return nil, err
+		}
+	}
 	if !changed {
 		return l, nil
 	}
@@ -132,6 +147,7 @@ func (l *Layout) ports() map[int]bool {
 	for _, n := range l.Redis {
 		taken[n.Port] = true
 	}
+	taken[l.RedisReadWrite], taken[l.RedisReadOnly] = true, true
 	return taken
 }
 
