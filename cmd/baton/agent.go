@@ -47,6 +47,8 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.name, "name", "", "name of this host, by default its host name")
 	f.StringVar(&o.named.Location, "location", "", "where this host stands, by default what the machine says")
 	f.StringVar(&o.named.Provider, "provider", "", "who provides this host, by default what the machine says")
+	f.StringSliceVar(&o.engineDirs, "engine-dir", nil, "directories with the engines' server programs, by default the system's")
+	f.StringVar(&o.advertise, "advertise", "", "address other machines reach servers made here at, by default this machine's towards the control plane")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
@@ -54,6 +56,8 @@ func agentCommand() *cobra.Command {
 type agentOptions struct {
 	join, dir, name, logLevel string
 	named                     provider.Named
+	engineDirs                []string
+	advertise                 string
 }
 
 // runAgent joins when needed and runs until ctx ends.
@@ -75,7 +79,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 	}
 	endpoints, stopEndpoints := newProxy(log)
 	defer stopEndpoints()
-	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, Guardian: guardian, Proxy: endpoints,
+	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, EngineDirs: o.engineDirs, Advertise: o.advertise, Guardian: guardian, Proxy: endpoints,
 		Drivers: []engine.Driver{redis.New(), eventstore.New()}})
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)

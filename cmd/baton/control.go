@@ -33,6 +33,7 @@ import (
 	"baton/control/proxy/feed"
 	"baton/platform/auth"
 	"baton/platform/identity"
+	"baton/platform/seal"
 	"baton/web"
 )
 
@@ -86,6 +87,7 @@ type controlPlane struct {
 	keeper   *keeper.Keeper
 	memory   *keeper.Memory
 	ops      opsParts
+	secrets  *seal.Box
 	peers    *peerLinks
 	exec     *executor.Executor
 	server   *http.Server
@@ -227,6 +229,7 @@ func (c *controlPlane) openMemory(limit, run context.Context, cfg controlConfig)
 	if err != nil {
 		return err
 	}
+	c.secrets = box
 	if err := c.openOps(cfg.Data, box); err != nil {
 		return err
 	}
@@ -308,7 +311,7 @@ func (c *controlPlane) decide(run context.Context) {
 		Act:      c.lead, Now: time.Now, Log: c.log.With("component", "leader")})
 	c.thread(run, "watch", mon.Run)
 	log := audit.NewLog(leaderJournal{c.journal})
-	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log, Endpoints: c.endpoints,
+	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log, Endpoints: c.endpoints, Secrets: c.secrets,
 		Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
 	c.wireKeeper(mon, log)
 	options := api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log,
@@ -425,7 +428,7 @@ func (c *controlPlane) adopt(run context.Context) error {
 		case <-tick.C:
 		}
 		for id, spec := range reported(c.Hub.Reports()) {
-			if _, ok := c.Inventory.Cluster(id); ok {
+			if _, ok := c.Inventory.Cluster(id); ok || c.Inventory.Removed(id) {
 				continue
 			}
 			if first[id].IsZero() {

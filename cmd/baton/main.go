@@ -29,6 +29,18 @@ var commands = []func() *cobra.Command{
 	failoverCommand, pauseCommand, acknowledgeCommand, whatIfCommand, lostWritesCommand, guardCommand,
 	auditCommand,
 	operationCommand,
+	enginesCommand,
+	createCommand,
+	adoptCommand,
+	addNodeCommand,
+	removeNodeCommand,
+	deleteCommand,
+	resyncCommand,
+	maintenanceCommand,
+	tagCommand,
+	settingsCommand,
+	paramsCommand,
+	databaseUsersCommand,
 }
 
 // exitError carries an exit code other than 1 up to main: 2 refused by checks, 3 rolled back, 4 needs a human, 5 conflict.

@@ -9,6 +9,7 @@ import (
 
 	"baton/control/audit"
 	"baton/control/executor"
+	"baton/control/plan"
 )
 
 func (s *Server) getVersion(context.Context, *none) (*body[Version], error) {
@@ -131,6 +132,14 @@ func (e *unknownOperation) problem() *Problem {
 	return &Problem{Title: "No such operation", Status: 404, Code: CodeUnknownOp, Detail: e.Error(), Fix: "baton audit lists them"}
 }
 
+// reportOf is a report's view, nil for operations that have none.
+func reportOf(r *plan.Report) *Report {
+	if r.Node == "" {
+		return nil
+	}
+	return ptr(reportView(r))
+}
+
 // problem translates a refusal of the planner and the executor.
 func (s *Server) problem(ctx context.Context, cluster string, err error) *Problem {
 	var p *Problem
@@ -156,13 +165,13 @@ func (s *Server) problem(ctx context.Context, cluster string, err error) *Proble
 		return &Problem{Title: "Another operation is running", Status: 409, Code: CodeRunning, Detail: running.What, OperationID: running.Operation,
 			Fix: "watch it: baton op watch " + running.Operation, Retry: true}
 	case errors.Is(err, executor.ErrTypedName):
-		return &Problem{Title: "The typed name does not match", Status: 422, Code: CodeTypedName, Detail: "what was typed is not the name of the node to promote", Fix: "type the node's name exactly"}
+		return &Problem{Title: "The typed name does not match", Status: 422, Code: CodeTypedName, Detail: "what was typed is not the name that was asked for", Fix: "type the name exactly"}
 	case errors.As(err, &stale):
-		return &Problem{Title: "The report is out of date", Status: 409, Code: CodeStaleReport, Detail: stale.Why, Report: ptr(reportView(&stale.Fresh)),
+		return &Problem{Title: "The report is out of date", Status: 409, Code: CodeStaleReport, Detail: stale.Why, Report: reportOf(&stale.Fresh),
 			Fix: "look at the fresh report, then confirm again", Retry: true}
 	case errors.As(err, &refused):
 		return &Problem{Title: "Refused by checks", Status: 409, Code: CodeRefused, Detail: refused.Plan.Refusals[0].Title, Refusals: refusals(refused.Plan.Refusals),
-			Report: ptr(reportView(&refused.Plan.Report)), Fix: refused.Plan.Refusals[0].Fix}
+			Report: reportOf(&refused.Plan.Report), Fix: refused.Plan.Refusals[0].Fix}
 	case errors.Is(err, executor.ErrUndo):
 		return &Problem{Title: "It cannot be switched back", Status: 409, Code: CodeUndoGone, Detail: err.Error(), Fix: "promote the node instead"}
 	}

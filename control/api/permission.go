@@ -67,8 +67,27 @@ var permissions = map[string]Role{
 	"POST " + Prefix + "/clusters/{id}/failover":             RoleOperator, // accepting loss needs an admin, see its handler
 	"POST " + Prefix + "/clusters/{id}/failover/pause":       RoleOperator,
 	"POST " + Prefix + "/clusters/{id}/failover/acknowledge": RoleOperator,
-	"POST " + Prefix + "/clusters/{id}/promotions": RoleOperator,
-	"POST " + Prefix + "/operations/{id}/undo":     RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/promotions":           RoleOperator,
+	"POST " + Prefix + "/operations/{id}/undo":               RoleOperator,
+
+	"GET " + Prefix + "/engines":                                 RoleViewer,
+	"POST " + Prefix + "/clusters":                               RoleOperator,
+	"POST " + Prefix + "/clusters/adopt":                         RoleOperator,
+	"POST " + Prefix + "/clusters/adopt/preview":                 RoleOperator, // logs in to an address with a password
+	"POST " + Prefix + "/clusters/{id}/delete":                   RoleAdmin,
+	"POST " + Prefix + "/clusters/{id}/nodes":                    RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/nodes/{node}/remove":      RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/nodes/{node}/resync":      RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/nodes/{node}/maintenance": RoleOperator,
+	"PUT " + Prefix + "/clusters/{id}/nodes/{node}/tags":         RoleOperator,
+	"GET " + Prefix + "/clusters/{id}/settings":                  RoleViewer,
+	"PUT " + Prefix + "/clusters/{id}/settings":                  RoleAdmin,
+	"GET " + Prefix + "/clusters/{id}/parameters":                RoleViewer,
+	"PUT " + Prefix + "/clusters/{id}/parameters":                RoleOperator,
+	"GET " + Prefix + "/clusters/{id}/users":                     RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/users":                    RoleAdmin,
+	"POST " + Prefix + "/clusters/{id}/users/{name}/rotate":      RoleAdmin,
+	"DELETE " + Prefix + "/clusters/{id}/users/{name}":           RoleAdmin,
 
 	"GET " + Prefix + "/clusters/{id}/endpoint": RoleViewer,
 	"PUT " + Prefix + "/clusters/{id}/endpoint": RoleAdmin, // opens a port to a cluster
@@ -105,9 +124,10 @@ var permissions = map[string]Role{
 // unaudited are the routes that change nothing although they are not GET, or
 // whose attempts are recorded by their own handler in every case.
 var unaudited = map[string]bool{
-	"POST " + Prefix + "/clusters/{id}/plan": true,
-	"POST " + Prefix + "/logout":             true,
-	"POST " + Prefix + "/login":              true,
-	"POST " + Prefix + "/setup":              true,
-	"POST " + Prefix + "/set-password":       true,
+	"POST " + Prefix + "/clusters/adopt/preview": true,
+	"POST " + Prefix + "/clusters/{id}/plan":     true,
+	"POST " + Prefix + "/logout":                 true,
+	"POST " + Prefix + "/login":                  true,
+	"POST " + Prefix + "/setup":                  true,
+	"POST " + Prefix + "/set-password":           true,
 }

@@ -74,6 +74,7 @@ func (s *Server) routes() {
 	add(s, "audit", "GET", "/clusters/{id}/audit", "Who did what, newest first", s.getAudit)
 	add(s, "operation", "GET", "/operations/{id}", "One operation with its steps", s.getOperation)
 	add(s, "undo", "POST", "/operations/{id}/undo", "Switch a promotion back", s.postUndo)
+	s.lifeRoutes()
 	s.controlRoutes()
 	s.failoverRoutes()
 	s.endpointRoutes()

@@ -296,7 +296,7 @@ func roles(in []operation.Role) []RoleOf {
 }
 
 func (s *Server) operationView(o *operation.Operation) Operation {
-	out := Operation{ID: o.Operation, Kind: o.Kind, Cluster: o.Plan.Cluster, Node: o.Plan.Node, From: o.Plan.From, State: string(o.State),
+	out := Operation{ID: o.Operation, Kind: o.Kind, Title: o.Plan.Title, Cluster: o.Plan.Cluster, Node: o.Plan.Node, From: o.Plan.From, State: string(o.State),
 		PastPointOfNoReturn: o.Past, Requester: o.Requester, Source: o.Source, Reason: o.Reason, StartedAt: o.At, Outcome: o.Outcome,
 		RolesBefore: roles(o.RolesBefore), RolesAfter: roles(o.RolesAfter), ReportHash: o.Plan.Report.Hash, Generation: Int64(o.Generation), Steps: []Step{}}
 	if o.State == operation.StateRollingBack {

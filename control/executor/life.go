@@ -140,6 +140,7 @@ func surveyOf(s plan.Survey, v map[string]string) plan.Survey {
 type RequestCreate struct {
 	plan.NewCluster
 	Policy inventory.Policy
+	Tags   map[string]inventory.Tags // by node, of those that have any
 	Reason string
 	Who    audit.Who
 }
@@ -182,9 +183,16 @@ func (e *Executor) Create(ctx context.Context, q RequestCreate) (string, Credent
 	c := Credentials{User: firstUser}
 	var hash string
 	c.Password, hash = newPassword()
-	with, err := events(spec.Event, inventory.Settings{By: q.Who.Name, At: e.Now(),
+	settings := inventory.Settings{By: q.Who.Name, At: e.Now(), Tags: map[string]*inventory.Tags{},
 		Secrets: map[string]string{inventory.SecretLogin: e.Secrets.Seal([]byte(login), secretContext(q.Name, inventory.SecretLogin))},
-		Users:   map[string]*inventory.EngineUser{firstUser: {Name: firstUser, Access: engine.AccessReadWrite, Hash: hash, At: e.Now()}}}.Event)
+		Users:   map[string]*inventory.EngineUser{firstUser: {Name: firstUser, Access: engine.AccessReadWrite, Hash: hash, At: e.Now()}}}
+	for node, t := range q.Tags {
+		if err := t.Check(e.Now()); err != nil {
+			return "", Credentials{}, err
+		}
+		settings.Tags[node] = &t
+	}
+	with, err := events(spec.Event, settings.Event)
 	if err != nil {
 		return "", Credentials{}, err
 	}
