@@ -167,7 +167,7 @@ func (k *Keeper) facts(c *inventory.Cluster, f *plan.Facts) failover.Facts {
 	p := c.Policy
 	out := failover.Facts{Snapshot: f.Snapshot, Primary: c.ShouldBe, Generation: c.Generation, Connected: f.Connected, Running: c.Running, Quorum: f.JournalOK,
 		Policy: failover.Policy{Failover: p.Failover, MaxLossBytes: p.MaxLossBytes, MaxLossAge: time.Duration(p.MaxLossAgeSeconds) * time.Second,
-			CoolDown: time.Duration(p.CoolDownSeconds) * time.Second, RestartFirst: p.RestartFirst},
+			CoolDown: max(time.Duration(p.CoolDownSeconds)*time.Second, 1), RestartFirst: p.RestartFirst},
 		Enrolled: m.enrolled.Generation == c.Generation && m.enrolled.Node == c.ShouldBe && c.ShouldBe != "",
 		Tags:     map[string]failover.Tags{}, SuspendedUntil: m.paused.Until}
 	if p.MaintenanceUntil.After(out.SuspendedUntil) {

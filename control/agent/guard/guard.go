@@ -147,6 +147,9 @@ func Run(ctx context.Context, agentDir string, log *slog.Logger) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil // another one guards already
 	}
+	if err := lock.Truncate(0); err == nil {
+		_, _ = fmt.Fprintf(lock, "%d\n", os.Getpid()) // for people who look
+	}
 	beat, err := os.OpenFile(beatFile(agentDir), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the sign of life: %w", err)
