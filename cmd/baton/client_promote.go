@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,12 +23,21 @@ func promoteCommand() *cobra.Command {
 	confirm := f.String("confirm", "", "the node's name again, instead of typing it")
 	reason := f.String("reason", "", "why, for the audit")
 	override := f.StringSlice("override", nil, "overridable checks that shall not stand in the way")
+	at := f.String("at", "", "start then instead of now, like 2026-01-31T02:00:00Z; it is checked again at that time")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect()
 		if err != nil {
 			return err
 		}
 		cluster, node := args[0], args[1]
+		var when *time.Time
+		if *at != "" {
+			t, err := time.Parse(time.RFC3339, *at)
+			if err != nil {
+				return fmt.Errorf("--at %q: give a time like 2026-01-31T02:00:00Z", *at)
+			}
+			when = &t
+		}
 		var p api.Plan
 		promotions := "/clusters/" + segment(cluster) + "/promotions"
 		err = c.call(cmd.Context(), "POST", "/clusters/"+segment(cluster)+"/plan", api.PlanRequest{Node: node, Overrides: *override}, &p)
@@ -55,7 +65,7 @@ func promoteCommand() *cobra.Command {
 			return err
 		}
 		return c.begin(cmd.Context(), promotions, api.PromotionRequest{Node: node, TypedName: typed,
-			ReportHash: p.Report.Hash, Generation: p.Generation, Reason: *reason, Overrides: *override})
+			ReportHash: p.Report.Hash, Generation: p.Generation, Reason: *reason, Overrides: *override, At: when})
 	}
 	return cmd
 }
@@ -118,7 +128,7 @@ func operationCommand() *cobra.Command {
 		}
 		return c.watch(cmd.Context(), args[0])
 	}
-	op.AddCommand(cmd)
+	op.AddCommand(cmd, cancelOperationCommand())
 	return op
 }
 
@@ -197,6 +207,16 @@ func (c *client) begin(ctx context.Context, path string, in any) error {
 		}
 		return failure(err)
 	}
+	switch {
+	case accepted.OperationID == "" && c.json:
+		return c.writeJSON(accepted)
+	case accepted.ApprovalID != "":
+		fmt.Fprintf(c.out, "\nIt waits for a second person, at most 15 minutes: baton approve %s\n", accepted.ApprovalID)
+		return nil
+	case accepted.ScheduleID != "":
+		fmt.Fprintf(c.out, "\nScheduled as %s\n", accepted.ScheduleID)
+		return nil
+	}
 	if !c.json {
 		fmt.Fprintf(c.out, "\nOperation %s\n", accepted.OperationID)
 	}
@@ -206,10 +226,15 @@ func (c *client) begin(ctx context.Context, path string, in any) error {
 // watch prints each step as it ends, then the result.
 func (c *client) watch(ctx context.Context, id string) error {
 	told := map[string]bool{}
+	live := &progress{}
+	if !c.json {
+		live = startProgress(c.out)
+	}
 	o, err := c.follow(ctx, id, func(o *api.Operation) {
 		if c.json {
 			return
 		}
+		live.show(o)
 		for i, st := range o.Steps {
 			key := st.ID + st.State
 			if told[key] || st.State == "pending" || st.State == "running" || st.State == "skipped" {
@@ -220,9 +245,12 @@ func (c *client) watch(ctx context.Context, id string) error {
 			if st.Detail != "" {
 				line += ": " + st.Detail
 			}
-			fmt.Fprintln(c.out, line)
+			live.say(line)
 		}
 	})
+	if !c.json {
+		live.end()
+	}
 	if err != nil {
 		return failure(err)
 	}

@@ -358,7 +358,7 @@ func (c *controlPlane) serve(run context.Context, ln net.Listener, cfg controlCo
 	if c.API.Secure {
 		scheme = "https"
 	}
-	c.API.Tokens = []api.APIToken{{Name: "cli", Role: api.RoleOperator, Hash: auth.HashSecret(token), Source: "cli"}}
+	c.API.Tokens = []api.APIToken{{Name: "cli", Role: api.RoleAdmin, Hash: auth.HashSecret(token), Source: "cli"}}
 	c.API.SetDashboard(web.Handler())
 	c.URL = scheme + "://" + ln.Addr().String()
 	c.server = &http.Server{Handler: c.API, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 60 * time.Second, MaxHeaderBytes: 16 << 10,

@@ -27,7 +27,7 @@ var commands = []func() *cobra.Command{
 	promoteCommand,
 	undoCommand,
 	failoverCommand, pauseCommand, acknowledgeCommand, whatIfCommand, lostWritesCommand, guardCommand,
-	auditCommand,
+	auditCommand, activityCommand, incidentCommand, alertsCommand, usersCommand, tokensCommand, historyCommand, approveCommand, schedulesCommand,
 	operationCommand,
 	enginesCommand,
 	createCommand,
@@ -65,6 +65,7 @@ func rootCommand() *cobra.Command {
 	for _, build := range commands {
 		root.AddCommand(build())
 	}
+	completeNames(root)
 	return root
 }
 

@@ -166,6 +166,8 @@ func (s *Server) problem(ctx context.Context, cluster string, err error) *Proble
 			Fix: "watch it: baton op watch " + running.Operation, Retry: true}
 	case errors.Is(err, executor.ErrTypedName):
 		return &Problem{Title: "The typed name does not match", Status: 422, Code: CodeTypedName, Detail: "what was typed is not the name that was asked for", Fix: "type the name exactly"}
+	case errors.Is(err, executor.ErrReason):
+		return &Problem{Title: "A reason is needed", Status: 422, Code: CodeBadRequest, Detail: "checks are overridden; the audit keeps why", Fix: "say why: --reason, or the field reason"}
 	case errors.As(err, &stale):
 		return &Problem{Title: "The report is out of date", Status: 409, Code: CodeStaleReport, Detail: stale.Why, Report: reportOf(&stale.Fresh),
 			Fix: "look at the fresh report, then confirm again", Retry: true}

@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -223,6 +224,8 @@ var (
 	ErrUnknownCluster = errors.New("there is no such cluster")
 	// ErrTypedName: the typed name is not the node's.
 	ErrTypedName = errors.New("the typed name is not the node's name")
+	// ErrReason: checks are overridden and nobody says why.
+	ErrReason = errors.New("checks are overridden without a reason")
 	// ErrUndo: the operation cannot be switched back.
 	ErrUndo = errors.New("the operation cannot be switched back")
 )
@@ -347,6 +350,8 @@ func decide(f *plan.Facts, r Request) (plan.Plan, error) {
 	}
 	p := plan.Promote(f, r.Node, r.Overrides...)
 	switch {
+	case len(r.Overrides) > 0 && strings.TrimSpace(r.Reason) == "":
+		return p, ErrReason
 	case r.Generation != f.Generation:
 		return p, &StaleError{fmt.Sprintf("the cluster is at generation %d, you saw %d", f.Generation, r.Generation), p.Report}
 	case r.ReportHash != p.Report.Hash:

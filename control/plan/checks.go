@@ -49,6 +49,11 @@ func (e *evaluation) redisOnly() {
 	saving := Check{ID: "maint.busy", Subject: e.primary.Name, Measured: boolText(p.DataSaving), WarnAt: "true", RefuseAt: "never", Verdict: soften(truth(p.DataSaving, false)),
 		Why: "the primary is saving its data set, or that is not known", ok: "the primary is not saving its data set", Fix: "wait for the save to end", sampled: true}
 	e.add(saving)
+	if facts.DataSaving != nil {
+		saving.Subject, saving.Measured, saving.Verdict = e.name, boolText(facts.DataSaving), soften(truth(facts.DataSaving, false))
+		saving.Why, saving.ok = e.name+" is saving its data set and answers slower meanwhile", e.name+" is not saving its data set"
+		e.add(saving)
+	}
 	manager := Check{ID: "manager.foreign", Subject: e.f.Cluster, Measured: "none", RefuseAt: "any", Verdict: Pass, Why: "no other failover manager is seen"}
 	for i := range e.f.Nodes {
 		if n := &e.f.Nodes[i]; n.Up() && n.Seen.Facts.ForeignManager != nil && *n.Seen.Facts.ForeignManager != "" {
@@ -125,6 +130,9 @@ func (e *evaluation) settings() {
 		if k == "replica-priority" {
 			continue // follows each node's own tags
 		}
+		if k == usersDigest {
+			continue // judged by itself, below
+		}
 		if mine, ok := e.n.Seen.Facts.Settings[k]; ok && mine != v {
 			differ = append(differ, k)
 		}
@@ -134,6 +142,25 @@ func (e *evaluation) settings() {
 	if len(differ) > 0 {
 		c.Measured, c.Verdict = strings.Join(differ, ", "), Warn
 		c.Why, c.Fix = "settings differ from the primary's: "+c.Measured, "make them the same on all nodes"
+	}
+	e.add(c)
+	e.users()
+}
+
+// usersDigest is the setting that stands for all users with their rights.
+const usersDigest = "users"
+
+// users: clients log in to the new primary with what the old one knew.
+func (e *evaluation) users() {
+	theirs, ok1 := e.primary.Seen.Facts.Settings[usersDigest]
+	mine, ok2 := e.n.Seen.Facts.Settings[usersDigest]
+	if !ok1 || !ok2 {
+		return // a server before users, or one that does not tell
+	}
+	c := Check{ID: "acl.match", Measured: "the same", WarnAt: "differ", RefuseAt: "never", Verdict: Pass, Overridable: true, Why: "its users and their rights are the primary's"}
+	if mine != theirs {
+		c.Measured, c.Verdict = "differ", Warn
+		c.Why, c.Fix = "its users, passwords or rights are not the primary's: clients could be shut out", "make ACL LIST the same on all nodes"
 	}
 	e.add(c)
 }
@@ -228,6 +255,16 @@ func (e *evaluation) host() {
 		pct := 100 * float64(h.MemoryFree) / float64(h.MemoryBytes)
 		judge(Check{ID: "mem.free", Measured: fmt.Sprintf("%.0f", pct), Unit: "%", WarnAt: "15", RefuseAt: "5",
 			Verdict: floor(pct, 15, 5), Why: "little memory is available on its machine", ok: "enough memory is available on its machine", Fix: "free or add memory"})
+	}
+	if p := e.primary; p != nil && p != e.n && p.Up() && e.n.Up() && h.MemoryBytes > 0 {
+		// Without a limit of its own the machine is the limit: what it has free
+		// and what the engine holds already must take what the primary holds.
+		used, own, limited := p.Seen.Facts.MemoryUsedBytes, e.n.Seen.Facts.MemoryUsedBytes, e.n.Seen.Facts.MemoryLimitBytes
+		if used != nil && *used > 0 && own != nil && (limited == nil || *limited == 0) {
+			ratio := float64(h.MemoryFree+*own) / float64(*used)
+			judge(Check{ID: "mem.room", Measured: fmt.Sprintf("%.1f", ratio), Unit: "x primary's use", WarnAt: "1.2", RefuseAt: "1.0", Verdict: floor(ratio, 1.2, 1),
+				Why: "its machine has hardly room for what the primary holds", ok: "its machine has room for what the primary holds", Fix: "free or add memory"})
+		}
 	}
 	if p := e.primary; p != nil && p.Host != nil && p != e.n && p.Host.Cores > 0 && p.Host.MemoryBytes > 0 {
 		ratio := min(float64(h.Cores)/float64(p.Host.Cores), float64(h.MemoryBytes)/float64(p.Host.MemoryBytes))
