@@ -162,7 +162,7 @@ func TestBadInput(t *testing.T) {
 	s.refused(400, CodeBadRequest, "POST", path, strings.Repeat("[", 100)+strings.Repeat("]", 100), operator)
 	s.refused(413, CodeTooLarge, "POST", path, `{"node":"`+strings.Repeat("b", MaxBodyBytes)+`"}`, operator)
 	s.refused(404, CodeNotFound, "GET", "/nothing", nil, operator)
-	s.refused(405, CodeMethod, "POST", "/clusters", `{}`, operator)
+	s.refused(405, CodeMethod, "POST", "/version", `{}`, operator)
 	s.refused(404, CodeUnknownCluster, "GET", "/clusters/nope", nil, operator)
 	s.refused(404, CodeUnknownCluster, "GET", "/clusters/nope/audit", nil, operator)
 	s.refused(404, CodeUnknownCluster, "GET", "/events?cluster=nope", nil, operator)
