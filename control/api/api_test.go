@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // TestEveryRouteHasARole: what the document describes and what is served is
@@ -17,6 +19,9 @@ func TestEveryRouteHasARole(t *testing.T) {
 	served := map[string]bool{"GET " + Prefix + "/openapi.json": true, "GET " + Prefix + "/docs": true, "/": true}
 	for path, item := range s.huma.OpenAPI().Paths {
 		for method, op := range map[string]any{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "DELETE": item.Delete, "PATCH": item.Patch} {
+			if o := op.(*huma.Operation); o != nil && o.BodyReadTimeout > 0 {
+				t.Errorf("%s %s: a handler that takes longer than %s would be cancelled", method, path, o.BodyReadTimeout)
+			}
 			if b, _ := json.Marshal(op); string(b) != "null" {
 				served[method+" "+path] = true
 			}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"baton/control/audit"
 	"baton/platform/auth"
@@ -64,7 +65,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithValue(r.Context(), principalKey{}, p)
 	r = r.WithContext(ctx)
 	answer := &recorder{ResponseWriter: w, status: http.StatusOK}
-	if problem := s.admit(r, pattern, needed, &p); problem != nil {
+	if problem := s.admit(w, r, pattern, needed, &p); problem != nil {
 		write(answer, problem)
 	} else {
 		s.mux.ServeHTTP(answer, r)
@@ -73,12 +74,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // admit checks everything but identity.
-func (s *Server) admit(r *http.Request, pattern string, needed Role, p *principal) *Problem {
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, pattern string, needed Role, p *principal) *Problem {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		if problem := sameOrigin(r, p.session != "", s.secureOf(r.Context())); problem != nil {
 			return problem
 		}
-		if problem := readBody(r); problem != nil {
+		if problem := readBody(w, r); problem != nil {
 			return problem
 		}
 	}
@@ -154,7 +155,12 @@ func sameOrigin(r *http.Request, cookie, secure bool) *Problem {
 }
 
 // readBody reads the body whole, bounded, and checks its type and depth.
-func readBody(r *http.Request) *Problem {
+// A body must come in time; the deadline is taken away again, because one that
+// passes while a handler works cancels the handler.
+func readBody(w http.ResponseWriter, r *http.Request) *Problem {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // not every connection can
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBodyBytes+1))
 	if err != nil {
 		return &Problem{Title: "The request could not be read", Status: 400, Code: CodeBadRequest, Detail: err.Error()}

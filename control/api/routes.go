@@ -90,7 +90,7 @@ func (s *Server) routes() {
 // add registers one typed route under Prefix.
 func add[I, O any](s *Server, id, method, path, summary string, h func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{OperationID: id, Method: method, Path: Prefix + path, Summary: summary,
-		MaxBodyBytes: MaxBodyBytes}
+		MaxBodyBytes: MaxBodyBytes, BodyReadTimeout: -1} // the gate has read it, in time
 	if id == "promote" || id == "undo" {
 		op.DefaultStatus = http.StatusAccepted
 	}

@@ -16,8 +16,8 @@ import (
 	"baton/control/executor"
 	"baton/control/history"
 	"baton/control/inventory"
-	"baton/control/keeper"
 	"baton/control/journal"
+	"baton/control/keeper"
 	"baton/control/monitor"
 	"baton/control/notify"
 	"baton/control/people"
@@ -29,7 +29,9 @@ import (
 // with its reason. MaxDepth bounds the nesting of its JSON.
 const (
 	MaxBodyBytes = 1 << 20
-	MaxDepth     = 32
+	// bodyTime bounds how long a request's body may take to come.
+	bodyTime = 30 * time.Second
+	MaxDepth = 32
 )
 
 // APIToken lets a program in. The token itself is shown once and kept only by
@@ -49,7 +51,7 @@ type Options struct {
 	Executor  *executor.Executor
 	// Keeper keeps leases; nil: nothing fails over by itself here.
 	Keeper *keeper.Keeper
-	Audit     *audit.Log
+	Audit  *audit.Log
 	// Sessions and Setup are required to let people in.
 	Sessions Sessions
 	Setup    Setup
