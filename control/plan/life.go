@@ -137,7 +137,10 @@ func Create(n NewCluster, surveys []Survey) Plan {
 		if seen[node.Address()] {
 			p.Refuse("port.twice", "two nodes have the same address", node.Address(), "give them different ports")
 		}
-		seen[node.Address()], versions[surveys[i].Version] = true, true
+		seen[node.Address()] = true
+		if v := surveys[i].Version; v != "" {
+			versions[v] = true
+		}
 		p.Addresses[node.Name] = node.Address()
 		nodes = append(nodes, node)
 	}

@@ -115,7 +115,7 @@ func AddNode(f *Facts, c ClusterFacts, n NewNode, s Survey) Plan {
 	if len(f.Nodes) >= MaxNodes {
 		p.Refuse("nodes", "the cluster has as many nodes as it may", fmt.Sprint(len(f.Nodes)), fmt.Sprintf("at most %d", MaxNodes))
 	}
-	if busy := copying(f, ""); len(busy) > 0 {
+	if busy := copying(f, ""); primary != nil && len(busy) > 0 {
 		p.Refuse("sync.busy", "other nodes are not in step", strings.Join(busy, ", "), "wait until they are: one full copy at a time")
 	}
 	p.survey(n, s, "", c.MemoryBytes)
