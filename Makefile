@@ -18,14 +18,20 @@ export GOFLAGS       := $(shell $(GO) env GOFLAGS) -trimpath
 
 TALLY := bin/tally
 
-# Rings of `make test`, cheapest first. A ring that fails does not stop the next ones.
-RINGS := format vet staticcheck web-test unit race sim system browser
+# Rings of `make test` beside web-test. A ring that fails does not stop the next ones. Those that measure times (system)
+# run alone.
+RINGS := format vet staticcheck unit race sim system browser
 
-# Packages of the unit and race rings: everything but whole clusters (sim) and real processes (test/system, test/chaos).
-UNIT_PKGS = $$($(GO) list ./... | grep -v -E '^baton/(sim|test/system|test/browser|gen/)')
+# Packages of the race ring: all that run goroutines, with the race detector. Where there is no C compiler they run
+# without it, in the unit ring.
+RACE_DIRS = eventstore|control|platform
 
-# Packages of the race ring: those of them that run goroutines.
-RACE_PKGS = $$($(GO) list ./... | grep -E '^baton/(eventstore|control|platform)/')
+# Packages of the unit ring: everything but those, whole clusters (sim) and real processes (test/system, test/browser).
+UNIT_PKGS = $$($(GO) list ./... | grep -v -E "^baton/(sim|test/system|test/browser|gen/$$(command -v gcc >/dev/null && echo '|$(RACE_DIRS)'))")
+RACE_PKGS = $$($(GO) list ./... | grep -E '^baton/($(RACE_DIRS))/')
+
+# Most of these tests wait (for disks, elections, other processes): more of them run at once than there are cores.
+AT_ONCE = -p 3 -parallel 4 -timeout 15m
 
 .PHONY: help
 help: ## Lists the targets
@@ -64,8 +70,13 @@ $(TALLY): $(wildcard test/tally/*.go)
 
 .PHONY: test
 test: setup build $(TALLY) ## All tests; the last line is the total
-	@$(TALLY) reset
-	@for ring in $(RINGS); do $(MAKE) --no-print-directory -k $$ring || true; done; $(TALLY) report
+	@$(TALLY) reset; mkdir -p $(ARTIFACTS)
+	@# The dashboard's tests run beside the first Go rings; what they print comes after these.
+	@$(MAKE) --no-print-directory -k web-test >$(ARTIFACTS)/web-test.log 2>&1 & web=$$!; \
+	for ring in $(RINGS); do \
+	  if [ $$ring = sim ]; then wait $$web; cat $(ARTIFACTS)/web-test.log; fi; \
+	  $(MAKE) --no-print-directory -k $$ring || true; \
+	done; $(TALLY) report
 
 .PHONY: format
 format: $(TALLY) ## gofmt shows nothing
@@ -95,13 +106,13 @@ web-test: $(TALLY) ## Unit tests of the dashboard
 .PHONY: test-unit unit
 test-unit: unit ## Unit tests
 unit: $(TALLY)
-	@$(TALLY) go unit -- $(GO) test -json $(UNIT_PKGS)
+	@$(TALLY) go unit -- $(GO) test $(AT_ONCE) -json $(UNIT_PKGS)
 
 .PHONY: test-race race
 test-race: race ## Unit tests under the race detector
 race: $(TALLY)
 	@if ! command -v gcc >/dev/null; then $(TALLY) skip race "gcc is missing: the race detector needs it"; \
-	else CGO_ENABLED=1 $(TALLY) go race -- $(GO) test -race -short -json $(RACE_PKGS); fi
+	else CGO_ENABLED=1 $(TALLY) go race -- $(GO) test -race $(AT_ONCE) -json $(RACE_PKGS); fi
 
 .PHONY: sim
 sim: $(TALLY) ## Simulates whole clusters: make sim SEEDS=1000, or one of them: make sim SEED=42
