@@ -240,6 +240,7 @@ func promoteChosen(ctx context.Context, r *run) (outcome, error) {
 		return outcome{}, err
 	}
 	r.switched = time.Now()
+	r.releaseClients(ctx, r.op.Candidate)
 	return outcome{detail: r.op.Candidate + " is primary", values: map[string]string{"offset": v["offset"], "syncFull": v["syncFull"]}}, nil
 }
 
