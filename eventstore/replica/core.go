@@ -85,8 +85,9 @@ type Core struct {
 	queue      []*Proposal // not yet judged
 	queueBytes int         // of their commands
 	buffer     []byte      // reused for the records of one entry
-	unassigned []*batch    // proposed in this step, index not yet known
-	batches    []*batch    // in the log, by index
+	gather     gathering
+	unassigned []*batch // proposed in this step, index not yet known
+	batches    []*batch // in the log, by index
 	attached   map[uint64][]attachment
 	answers    []answer
 	doneID     uint64 // highest command number applied in this term
@@ -176,6 +177,7 @@ func (c *Core) SetNow(now int64) { c.now = max(c.now, now) }
 // Tick lets one tick pass.
 func (c *Core) Tick() {
 	c.ticks++
+	c.Gathered()
 	c.maybeServe()
 	c.rn.Tick()
 	if c.hurry > 0 {
@@ -359,7 +361,7 @@ func (c *Core) noteEntries(entries []*raftpb.Entry) {
 		}
 		b := c.unassigned[0]
 		c.unassigned = c.unassigned[1:]
-		b.index, b.term = entry.GetIndex(), entry.GetTerm()
+		b.index, b.term, b.at = entry.GetIndex(), entry.GetTerm(), c.now
 		c.batches = append(c.batches, b)
 	}
 }
@@ -379,6 +381,7 @@ func (c *Core) leadershipLost() {
 		c.finish(p, stream.Outcome{}, ErrNotAppended)
 	}
 	c.queue, c.queueBytes = nil, 0
+	c.gather = gathering{}
 	for _, a := range c.answers {
 		c.finish(a.proposal, stream.Outcome{}, ErrNotAppended)
 	}

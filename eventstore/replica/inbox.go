@@ -33,6 +33,9 @@ type inbox struct {
 	mu     sync.Mutex
 	work   work
 	notify chan struct{}
+	// With patience above zero the loop has nothing to do with that many more
+	// proposals, or bytes of them: it is not woken for each.
+	patience, patienceBytes int
 }
 
 func newInbox() *inbox { return &inbox{notify: make(chan struct{}, 1)} }
@@ -41,9 +44,42 @@ func (b *inbox) put(add func(w *work)) {
 	b.mu.Lock()
 	add(&b.work)
 	b.mu.Unlock()
+	b.wake()
+}
+
+func (b *inbox) wake() {
 	select {
 	case b.notify <- struct{}{}:
 	default:
+	}
+}
+
+// propose puts a proposal in.
+func (b *inbox) propose(p *Proposal) {
+	b.mu.Lock()
+	b.work.proposals = append(b.work.proposals, p)
+	b.patience--
+	b.patienceBytes -= len(p.Command.Bytes())
+	wake := b.patience <= 0 || b.patienceBytes <= 0
+	b.mu.Unlock()
+	if wake {
+		b.wake()
+	}
+}
+
+// settle says how many proposals, and bytes of them, the loop has no use for
+// before something else wakes it.
+func (b *inbox) settle(commands, bytes int) {
+	b.mu.Lock()
+	for _, p := range b.work.proposals {
+		commands--
+		bytes -= len(p.Command.Bytes())
+	}
+	b.patience, b.patienceBytes = commands, bytes
+	wake := len(b.work.proposals) > 0 && (commands <= 0 || bytes <= 0)
+	b.mu.Unlock()
+	if wake {
+		b.wake()
 	}
 }
 

@@ -119,6 +119,11 @@ func (c *Core) newApplyJob(m *raftpb.Message) *ApplyJob {
 		c.conf = c.rn.ApplyConfChange(change)
 		job.confs = append(job.confs, confAt{index: entry.GetIndex(), conf: c.conf})
 	}
+	for i := len(c.batches) - 1; i >= 0; i-- {
+		if b := c.batches[i]; b.index == c.handed && b.term == c.term {
+			c.committed(b)
+		}
+	}
 	return job
 }
 

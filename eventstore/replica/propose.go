@@ -21,6 +21,7 @@ type Proposal struct {
 // batch is the records of one entry.
 type batch struct {
 	index, term uint64
+	at          int64 // when it was proposed, in ticks of Core.now
 	items       []item
 }
 
@@ -87,7 +88,7 @@ func (c *Core) canPropose() bool {
 	if len(c.queue) == 0 || !c.serving || c.drain {
 		return false
 	}
-	if n := c.uncommitted(); n >= MaxBatches || n > 0 && c.queueBytes < pipelineBytes {
+	if n := c.uncommitted(); n >= MaxBatches || n > 0 && c.queueBytes < pipelineBytes || n == 0 && c.gathers() {
 		return false
 	}
 	return (c.change == nil || !c.change.holding) && c.Transferring() == 0

@@ -176,7 +176,7 @@ func (r *Replica) Start(cmd *stream.Command) (*Proposal, error) {
 	r.waitingCount.Add(1)
 	r.waitingBytes.Add(size)
 	p := &Proposal{Command: cmd, Done: make(chan struct{})}
-	r.in.put(func(w *work) { w.proposals = append(w.proposals, p) })
+	r.in.propose(p)
 	return p, nil
 }
 
@@ -251,14 +251,30 @@ func (r *Replica) loop() {
 	defer ticker.Stop()
 	lastTick := r.clock.Now()
 	grace, wasLate := 0, false
+	gathered := r.clock.NewTimer(time.Hour)
+	defer gathered.Stop()
+	gathers := false
 	var spare work
 	for {
+		if d := r.core.Gathering(); d > 0 && !gathers {
+			gathers = true
+			gathered.Reset(d)
+		} else if d == 0 {
+			gathers = false
+		}
+		r.in.settle(r.core.Enough())
 		select {
 		case <-r.stop:
 			r.shutDown()
 			return
 		case <-r.in.notify:
 			spare = r.step(spare, false)
+		case <-gathered.C():
+			if gathers {
+				gathers = false
+				r.core.Gathered()
+				spare = r.step(spare, false)
+			}
 		case <-ticker.C():
 			now := r.clock.Now()
 			late := now.Sub(lastTick) > starvedAfter*r.opts.TickEvery
