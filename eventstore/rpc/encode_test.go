@@ -106,12 +106,6 @@ func same(t *rapid.T, got *streams.ReadResp_ReadEvent_RecordedEvent, want *reade
 	}
 }
 
-func TestManyMessagesGoInOneWrite(t *testing.T) {
-	if !bulk.usable {
-		t.Fatal("this version of grpc-go lays PreparedMsg out in another way: messages go one by one, which is slow; adapt newBulkSender")
-	}
-}
-
 func BenchmarkEventMessage(b *testing.B) {
 	e := &reader.Event{Stream: "orders-1234567", Revision: 123456, Position: 1 << 33, Created: 17_000_000_000_000_000, ID: sampleID, Body: storedBody("order-placed", nil, make([]byte, 256))}
 	var m eventMessage

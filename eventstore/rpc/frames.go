@@ -2,15 +2,13 @@ package rpc
 
 import (
 	"encoding/binary"
-	"reflect"
 	"sync"
-	"unsafe"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"baton/eventstore/reader"
+	"baton/eventstore/rpc/h2"
 )
 
 const (
@@ -28,7 +26,7 @@ type frames struct {
 	message eventMessage
 }
 
-// blockPool recycles blocks. It is a [mem.BufferPool], so that the transport returns a block once it has written it.
+// blockPool recycles blocks.
 type blockPool struct{ pool sync.Pool }
 
 var blocks = &blockPool{pool: sync.Pool{New: func() any { b := make([]byte, 0, blockBytes); return &b }}}
@@ -103,13 +101,10 @@ func (f *frames) flush() error {
 	}
 	block := f.block
 	f.block = nil
-	if bulk.usable {
-		buf := mem.NewBuffer(block, blocks)
-		err := f.stream.SendMsg(bulk.prepared(mem.BufferSlice{buf}))
-		buf.Free()
-		return err
-	}
 	defer blocks.Put(block)
+	if bulk := h2.BulkOf(f.stream.Context()); bulk != nil {
+		return bulk.SendFramed(*block)
+	}
 	for b := *block; len(b) > 0; {
 		n := int(binary.BigEndian.Uint32(b[1:])) + frameHeaderBytes
 		message := append(encoded(nil), b[frameHeaderBytes:n]...)
@@ -127,32 +122,4 @@ func (f *frames) drop() {
 		blocks.Put(f.block)
 		f.block = nil
 	}
-}
-
-// bulkSender makes a [grpc.PreparedMsg] of bytes that already carry their frame headers. gRPC writes a prepared message as it is: header, then payload;
-// with an empty header the payload may hold any number of framed messages. The fields are unexported, so their layout is checked once at start;
-// if it ever changes, messages are sent one by one.
-type bulkSender struct {
-	usable  bool
-	payload uintptr
-}
-
-var bulk = newBulkSender()
-
-func newBulkSender() bulkSender {
-	t := reflect.TypeFor[grpc.PreparedMsg]()
-	f, ok := t.FieldByName("payload")
-	slice := reflect.TypeFor[mem.BufferSlice]()
-	data, hasData := t.FieldByName("encodedData")
-	header, hasHeader := t.FieldByName("hdr")
-	format, hasFormat := t.FieldByName("pf")
-	usable := ok && hasData && hasHeader && hasFormat && t.NumField() == 4 && f.Type == slice && data.Type == slice &&
-		header.Type == reflect.TypeFor[[]byte]() && format.Type.Kind() == reflect.Uint8
-	return bulkSender{usable: usable, payload: f.Offset}
-}
-
-func (s bulkSender) prepared(payload mem.BufferSlice) *grpc.PreparedMsg {
-	m := new(grpc.PreparedMsg)
-	*(*mem.BufferSlice)(unsafe.Add(unsafe.Pointer(m), s.payload)) = payload
-	return m
 }

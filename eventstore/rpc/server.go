@@ -3,18 +3,16 @@ package rpc
 import (
 	"context"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
-	"runtime"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	_ "google.golang.org/grpc/encoding/gzip" // answers are compressed for clients that compress
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"baton/eventstore/rpc/h2"
 	"baton/eventstore/stream"
 	"baton/gen/eventstore/features"
 	"baton/gen/eventstore/gossip"
@@ -30,7 +28,6 @@ const (
 	// Flow-control windows towards the server: enough for large appends in flight, little enough to bound memory for each connection.
 	streamWindowBytes     = 1 << 20
 	connectionWindowBytes = 8 << 20
-	ioBufferBytes         = 64 << 10
 	// maxConcurrentCalls bounds the calls of one connection.
 	maxConcurrentCalls = 16 << 10
 	// messageSlackBytes is what a message may have beyond the largest event.
@@ -69,7 +66,8 @@ type Server struct {
 	leading      leading
 	metrics      metrics
 	started      time.Time
-	grpc         *grpc.Server
+	h2           *h2.Server
+	grpc         *grpc.Server // for calls that come to Go's own HTTP/2 server
 
 	lifetime context.Context // ends when the server begins to stop
 	end      context.CancelFunc
@@ -123,35 +121,34 @@ func New(o Options) *Server {
 	s.leading.backend = o.Backend
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.stopping = s.lifetime.Done()
-	s.grpc = grpc.NewServer(s.options(o)...)
-	streams.RegisterStreamsServer(s.grpc, s)
-	v2.RegisterStreamsServiceServer(s.grpc, sessionsService{Server: s})
-	gossip.RegisterGossipServer(s.grpc, gossipService{Server: s})
-	features.RegisterServerFeaturesServer(s.grpc, featuresService{})
-	operations.RegisterOperationsServer(s.grpc, operationsService{Server: s})
-	monitoring.RegisterMonitoringServer(s.grpc, monitoringService{Server: s})
-	reflection.Register(s.grpc)
+	s.h2, s.grpc = h2.NewServer(s.options(o)), grpc.NewServer(s.slowOptions(o)...)
+	for _, r := range []reflection.GRPCServer{s.h2, s.grpc} {
+		streams.RegisterStreamsServer(r, s)
+		v2.RegisterStreamsServiceServer(r, sessionsService{Server: s})
+		gossip.RegisterGossipServer(r, gossipService{Server: s})
+		features.RegisterServerFeaturesServer(r, featuresService{})
+		operations.RegisterOperationsServer(r, operationsService{Server: s})
+		monitoring.RegisterMonitoringServer(r, monitoringService{Server: s})
+		reflection.Register(r)
+	}
 	return s
 }
 
-func (s *Server) options(o Options) []grpc.ServerOption {
-	ping := keepalive.ServerParameters{Time: o.KeepAliveInterval, Timeout: o.KeepAliveTimeout}
-	if ping.Time <= 0 {
-		ping.Time = math.MaxInt64
+func (s *Server) options(o Options) h2.Options {
+	options := h2.Options{
+		Codec: codec{}, MaxMessageBytes: o.MaxEventBytes + messageSlackBytes, MaxCalls: maxConcurrentCalls,
+		StreamWindow: streamWindowBytes, ConnWindow: connectionWindowBytes,
+		PingEvery: o.KeepAliveInterval, PingTimeout: o.KeepAliveTimeout, MinPingEvery: minPingEvery, Logger: s.logger,
 	}
-	options := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(codec{}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingEvery, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(ping),
-		grpc.MaxRecvMsgSize(o.MaxEventBytes + messageSlackBytes),
-		grpc.MaxConcurrentStreams(maxConcurrentCalls),
-		grpc.InitialWindowSize(streamWindowBytes),
-		grpc.InitialConnWindowSize(connectionWindowBytes),
-		grpc.ReadBufferSize(ioBufferBytes),
-		grpc.WriteBufferSize(ioBufferBytes),
-		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0) * 16)),
+	if s.access.Secure() {
+		options.Unary, options.Stream = s.unaryAccess, s.streamAccess
 	}
+	return options
+}
+
+// slowOptions are those for calls that come to Go's own HTTP/2 server.
+func (s *Server) slowOptions(o Options) []grpc.ServerOption {
+	options := []grpc.ServerOption{grpc.ForceServerCodecV2(codec{}), grpc.MaxRecvMsgSize(o.MaxEventBytes + messageSlackBytes)}
 	if s.access.Secure() {
 		options = append(options, grpc.UnaryInterceptor(s.unaryAccess), grpc.StreamInterceptor(s.streamAccess))
 	}
@@ -161,7 +158,7 @@ func (s *Server) options(o Options) []grpc.ServerOption {
 // Serve answers on connections that speak HTTP/2 until Stop. It returns nil after Stop.
 func (s *Server) Serve(l net.Listener) error {
 	go s.recordUsers()
-	return s.grpc.Serve(l)
+	return s.h2.Serve(l)
 }
 
 // ServeHTTP answers a gRPC call that came to Go's own HTTP/2 server: slower than Serve, for connections that may also carry other requests.
@@ -170,15 +167,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.Serv
 // Stop ends subscriptions, lets running calls finish within the context, and then ends everything.
 func (s *Server) Stop(ctx context.Context) {
 	s.end()
-	done := make(chan struct{})
-	go func() {
-		s.grpc.GracefulStop()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		s.grpc.Stop()
-		<-done
-	}
+	s.h2.Stop(ctx)
+	s.grpc.Stop()
 }
