@@ -185,10 +185,11 @@ type AuditRow struct {
 	What        string    `json:"what"`
 	Cluster     string    `json:"cluster"`
 	Node        string    `json:"node"`
-	Outcome     string    `json:"outcome" enum:"done,refused,rolled-back,running,failed"`
+	Outcome     string    `json:"outcome" enum:"done,refused,cancelled,rolled-back,running,failed"`
 	StallMs     *float64  `json:"stallMs"`
 	OperationID *string   `json:"operationId"`
 	Detail      string    `json:"detail"`
+	Kind        string    `json:"kind" doc:"what it was about: a kind of operation, sign-in, people, alert, schedule, attempt ..."`
 	Hash        string    `json:"hash" doc:"hash of this record, which covers the one before it; empty while running"`
 }
 
@@ -352,6 +353,6 @@ func (Operation) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 // Session is the signed-in person.
 type Session struct {
 	Username  string    `json:"username"`
-	Role      string    `json:"role" enum:"viewer,operator,admin"`
+	Role      string    `json:"role" enum:"viewer,auditor,operator,approver,admin"`
 	ExpiresAt time.Time `json:"expiresAt"`
 }

@@ -242,7 +242,7 @@ func (s *Server) auditRows(cluster string, before, limit int) (rows []AuditRow, 
 
 func auditRow(r *audit.Record) AuditRow {
 	row := AuditRow{ID: r.ID, At: r.At, Who: r.Name, Role: r.Role, Source: r.Source, IP: r.IP, What: r.What, Cluster: r.Cluster, Node: r.Node,
-		Outcome: r.Outcome, Detail: r.Detail, Hash: r.Hash}
+		Outcome: r.Outcome, Detail: r.Detail, Kind: audit.KindOf(r), Hash: r.Hash}
 	if r.Change != nil {
 		row.OperationID = &r.Change.Operation
 		row.StallMs = r.Change.Stall.Longest()
@@ -255,7 +255,7 @@ func auditRow(r *audit.Record) AuditRow {
 
 func runningRow(o *operation.Operation) AuditRow {
 	return AuditRow{ID: o.Operation, At: o.At, Who: o.Requester, Role: o.Role, Source: o.Source, IP: o.IP, What: executor.What(o), Cluster: o.Plan.Cluster,
-		Node: o.Plan.Node, Outcome: "running", OperationID: ptr(o.Operation), Detail: executor.Sentence(o)}
+		Node: o.Plan.Node, Outcome: "running", OperationID: ptr(o.Operation), Detail: executor.Sentence(o), Kind: o.Kind}
 }
 
 func reportView(r *plan.Report) Report {

@@ -32,7 +32,6 @@ type stage struct {
 	sent  []notify.Message
 	fail  bool
 	quiet bool // no channel is configured
-	done  chan struct{}
 }
 
 func (s *stage) Facts(cluster string) (plan.Facts, bool) {
