@@ -97,6 +97,8 @@ func sentence(s *Status, now time.Time) string {
 		return fmt.Sprintf("This node cannot see a majority; showing data from %s ago. Nothing can be changed here until it can.", ago(now.Sub(s.Contact)))
 	case s.Leader == "":
 		return "A control node is taking over; changes are possible again in a moment."
+	case s.Alive < s.Needed:
+		return fmt.Sprintf("%s leads; this node has not heard from the others yet.", s.Leader)
 	case len(s.Nodes) <= 1:
 		return "One control node; databases go on without it, and nothing is promoted while it is away."
 	}

@@ -1,16 +1,22 @@
-// Package provider tells about the machines databases run on. This version
-// knows one kind: the machine the agent itself runs on, read from what its
-// kernel, firmware and first-boot tool say. Nothing is asked over the network.
+// Package provider tells about the machines databases run on, and reaches them.
+//
+// Local is the machine the agent runs on, read from what its kernel, firmware
+// and first-boot tool say; where these leave the place open, the metadata
+// service of the provider the firmware names is asked, at its link-local
+// address only and for 300 ms at most, while nobody waits. Shell installs the
+// agent on a machine over SSH.
 package provider
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"baton/control/engine"
@@ -26,6 +32,7 @@ import (
 type Local struct {
 	root   string // "/" but in tests
 	static engine.HostFacts
+	told   atomic.Pointer[string] // location the metadata service told
 }
 
 // Named are facts a person gave; they win over what the machine says.
@@ -34,7 +41,23 @@ type Named struct {
 }
 
 // NewLocal reads what does not change while the machine runs.
-func NewLocal(named Named) *Local { return newLocal("/", named) }
+func NewLocal(named Named) *Local {
+	l := newLocal("/", named)
+	if named.Location == "" && l.static.Location == unknownPlace {
+		go l.discover(metadata{metadataAddress})
+	}
+	return l
+}
+
+// unknownPlace is the location of a machine that does not say.
+const unknownPlace = "local"
+
+// discover asks the metadata service where the machine stands.
+func (l *Local) discover(m metadata) {
+	if where, err := m.locate(context.Background(), l.static.Provider); err == nil {
+		l.told.Store(&where)
+	}
+}
 
 func newLocal(root string, named Named) *Local {
 	l := &Local{root: root}
@@ -68,6 +91,9 @@ func newLocal(root string, named Named) *Local {
 // Read returns the present facts.
 func (l *Local) Read() engine.HostFacts {
 	f := l.static
+	if where := l.told.Load(); where != nil {
+		f.Location = *where
+	}
 	f.Clock = time.Now()
 	f.CPUPercent = -1
 	if p, err := cpu.Percent(0, false); err == nil && len(p) == 1 {
@@ -188,7 +214,7 @@ func (l *Local) place(vendor, product string) (provider, location string) {
 		provider = "own machine"
 	}
 	if location == "" {
-		location = "local"
+		location = unknownPlace
 	}
 	return provider, location
 }
