@@ -63,6 +63,9 @@ type world struct {
 	eng           string
 	term          uint64
 	things        map[string]bool // made by makeThing, by agent and name
+	// life serves agents' own orders in the life of a cluster; handled is false
+	// for others.
+	life func(id string, o agent.Order) (r agent.Result, handled bool)
 }
 
 // Actions of an agent in the fake world, for operations of any kind. They make
@@ -165,6 +168,16 @@ func (w *world) Order(ctx context.Context, id string, o agent.Order) (agent.Resu
 	if w.before != nil {
 		if err := w.before(o); err != nil {
 			return agent.Result{}, fmt.Errorf("%w: %w", agent.ErrOutcomeUnknown, err)
+		}
+	}
+	if w.life != nil && o.Node == "" {
+		if res, handled := w.life(id, o); handled {
+			if w.after != nil {
+				if err := w.after(o); err != nil {
+					return agent.Result{}, fmt.Errorf("%w: %w", agent.ErrOutcomeUnknown, err)
+				}
+			}
+			return res, nil
 		}
 	}
 	w.mu.Lock()
@@ -322,7 +335,11 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		to.role, to.of = engine.RolePrimary, ""
 		w.term++
 		return agent.Result{Values: map[string]string{"leader": to.name, "term": strconv.FormatUint(w.term, 10), "tookMs": "3.5"}}
-	case engine.CheckAuth, engine.ProbeWrite, engine.ProbeRead:
+	case engine.CheckAuth, engine.ProbeWrite, engine.ProbeRead, engine.Configure:
+	case engine.SetUser, engine.DropUser:
+		w.things[n.name+"/"+a.Arg("name")] = a.Name == engine.SetUser
+	case engine.ReadSync:
+		return agent.Result{Values: map[string]string{"role": string(n.role), "link": "up", "replid": n.replid, "offset": strconv.Itoa(len(n.data)), "syncFull": strconv.Itoa(n.fullSyncs)}}
 	default:
 		return refused(engine.CodeBadAction, "no action %q", a.Name)
 	}
