@@ -356,4 +356,6 @@ var backupActions = map[string]agentAction{
 	ActionRestoreSwap:    restoreSwap,
 	ActionRestoreBack:    restoreBack,
 	ActionRestoreDiscard: restoreDiscard,
+	ActionRestoreStop:    restoreStop,
+	ActionRestoreStart:   restoreStart,
 }

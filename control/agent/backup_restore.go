@@ -32,6 +32,10 @@ const (
 	ActionRestoreBack = "restore-back"
 	// ActionRestoreDiscard{operation} removes what was prepared and not used.
 	ActionRestoreDiscard = "restore-discard"
+	// ActionRestoreStop{operation} stops the server of an instance and keeps it stopped;
+	// ActionRestoreStart{operation} starts it unless it runs.
+	ActionRestoreStop  = "restore-stop"
+	ActionRestoreStart = "restore-start"
 )
 
 // swapped marks, in the directory that is kept, that all old data is in it.
@@ -89,6 +93,10 @@ func restorePrepare(ctx context.Context, a *Agent, o Order) (map[string]string, 
 	form, err := a.drivers[r.in.Engine].Do(ctx, r.in, engine.Action{Name: engine.SaveState})
 	if err != nil {
 		return nil, err
+	}
+	if form.Values["appendDir"] != "" && form.Values["appendDir"] != aofDir || !strings.HasSuffix(form.Values["file"], ".rdb") {
+		return nil, &engine.ActionError{Code: engine.CodeRefused, Detail: fmt.Sprintf("the server of %s gives its data files names of its own (%s, %s)", r.in.Node, form.Values["file"], form.Values["appendDir"]),
+			Fix: "restore beside it, into a new cluster"}
 	}
 	if dir := form.Values["dir"]; filepath.Clean(dir) != filepath.Clean(r.in.Dir) {
 		return nil, &engine.ActionError{Code: engine.CodeRefused, Detail: fmt.Sprintf("the server of %s keeps its data in %s, not in its directory %s", r.in.Node, dir, r.in.Dir),
@@ -217,9 +225,12 @@ func (s *scratch) logWritten(ctx context.Context) error {
 	}
 }
 
-// isData tells the files that hold a server's data, by the names in use.
+// aofDir is where servers keep their append-only log from version 7 on.
+const aofDir = "appendonlydir"
+
+// isData tells the files that hold a server's data.
 func isData(name string) bool {
-	return strings.HasSuffix(name, ".rdb") || strings.HasSuffix(name, ".aof") || name == "appendonlydir" || strings.HasSuffix(name, ".manifest")
+	return strings.HasSuffix(name, ".rdb") || strings.HasSuffix(name, ".aof") || name == aofDir
 }
 
 // restoreSwap moves the old data out and the new data in. It may be repeated
@@ -318,6 +329,26 @@ func moveData(from, to string) error {
 		}
 	}
 	return nil
+}
+
+func restoreStop(ctx context.Context, a *Agent, o Order) (map[string]string, error) {
+	r, err := restoringOf(a, o)
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.super.Stop(ctx, r.in.Process, 0, false)
+}
+
+func restoreStart(_ context.Context, a *Agent, o Order) (map[string]string, error) {
+	r, err := restoringOf(a, o)
+	if err != nil {
+		return nil, err
+	}
+	if a.leases.returning(r.in.Process) {
+		return nil, nil // started with the next grant
+	}
+	_, _, err = a.super.Resume(r.in.Process, nil)
+	return nil, err
 }
 
 func restoreDiscard(_ context.Context, a *Agent, o Order) (map[string]string, error) {

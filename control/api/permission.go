@@ -62,13 +62,24 @@ var permissions = map[string]Role{
 	"POST " + Prefix + "/control/join-token": RoleAdmin, // hands out the authority's key
 	"DELETE " + Prefix + "/control/{name}":   RoleAdmin,
 
-	"GET " + Prefix + "/clusters/{id}/what-if":               RoleViewer,
-	"GET " + Prefix + "/clusters/{id}/lost-writes":           RoleViewer,
-	"POST " + Prefix + "/clusters/{id}/failover":             RoleOperator, // accepting loss needs an admin, see its handler
-	"POST " + Prefix + "/clusters/{id}/failover/pause":       RoleOperator,
-	"POST " + Prefix + "/clusters/{id}/failover/acknowledge": RoleOperator,
-	"POST " + Prefix + "/clusters/{id}/promotions":           RoleOperator,
-	"POST " + Prefix + "/operations/{id}/undo":               RoleOperator,
+	"GET " + Prefix + "/clusters/{id}/what-if":                   RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/lost-writes":               RoleViewer,
+	"POST " + Prefix + "/clusters/{id}/failover":                 RoleOperator, // accepting loss needs an admin, see its handler
+	"POST " + Prefix + "/clusters/{id}/failover/pause":           RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/failover/acknowledge":     RoleOperator,
+	"GET " + Prefix + "/backups":                                 RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/backups":                   RoleViewer,
+	"POST " + Prefix + "/clusters/{id}/backups":                  RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/backups/{backup}/verify":  RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/backups/{backup}/restore": RoleOperator, // in place needs an admin, see its handler
+	"POST " + Prefix + "/clusters/{id}/backups/{backup}/delete":  RoleAdmin,
+	"POST " + Prefix + "/clusters/{id}/drill":                    RoleOperator,
+	"GET " + Prefix + "/backup-targets":                          RoleViewer,
+	"POST " + Prefix + "/backup-targets":                         RoleAdmin, // takes credentials
+	"DELETE " + Prefix + "/backup-targets/{name}":                RoleAdmin,
+
+	"POST " + Prefix + "/clusters/{id}/promotions": RoleOperator,
+	"POST " + Prefix + "/operations/{id}/undo":     RoleOperator,
 
 	"GET " + Prefix + "/engines":                                 RoleViewer,
 	"POST " + Prefix + "/clusters":                               RoleOperator,

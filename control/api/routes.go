@@ -84,6 +84,7 @@ func (s *Server) routes() {
 	s.peopleRoutes()
 	s.historyRoutes()
 	s.scheduleRoutes()
+	s.backupRoutes()
 	s.eventsRoute()
 }
 

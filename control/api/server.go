@@ -13,6 +13,7 @@ import (
 	"baton/control/access"
 	"baton/control/alert/watch"
 	"baton/control/audit"
+	"baton/control/backup"
 	"baton/control/executor"
 	"baton/control/history"
 	"baton/control/inventory"
@@ -49,6 +50,8 @@ type Options struct {
 	Inventory *inventory.Inventory
 	Monitor   *monitor.Monitor
 	Executor  *executor.Executor
+	// Backups is the catalog of backups; nil: none are kept.
+	Backups *backup.Catalog
 	// Keeper keeps leases; nil: nothing fails over by itself here.
 	Keeper *keeper.Keeper
 	Audit  *audit.Log

@@ -46,8 +46,9 @@ func kindTable() map[kindKey]kind {
 		{operation.Promotion, engine.EventStore}:  elected,
 		{operation.SwitchBack, engine.EventStore}: elected,
 
-		{operation.Backup, engine.Redis}: {procedure: takeBackup, resumes: true, yields: true, outcome: backedUp},
-		{operation.RestoreDrill, ""}:     {procedure: tryBackup, resumes: true, yields: true, outcome: tried},
+		{operation.Backup, engine.Redis}:  {procedure: takeBackup, resumes: true, yields: true, outcome: backedUp},
+		{operation.RestoreDrill, ""}:      {procedure: tryBackup, resumes: true, yields: true, outcome: tried},
+		{operation.Restore, engine.Redis}: {procedure: restoreBackup, resumes: true, outcome: restored, closing: restoreClosing},
 
 		{operation.CreateCluster, engine.Redis}:   {procedure: redisCreate, resumes: true, outcome: created, closing: unregister},
 		{operation.AdoptCluster, engine.Redis}:    {procedure: redisAdopt, resumes: true, outcome: adopted, closing: unregister},

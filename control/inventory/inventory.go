@@ -309,6 +309,9 @@ func (v *Inventory) operation(e operation.Event, r journal.Recorded, n *Notice) 
 		if e.State == operation.StateDone && next.Generation > next.Plan.Generation {
 			c.LastChange = &Change{At: e.At, Operation: id,
 				Sentence: fmt.Sprintf("%s took over from %s (%s by %s)", next.Candidate, next.Plan.From, next.Kind, next.Requester)}
+			if next.Kind == operation.Restore {
+				c.LastChange.Sentence = fmt.Sprintf("%s was given the data of a backup (by %s)", next.Candidate, next.Requester)
+			}
 			planned := next.Kind == operation.Promotion || next.Kind == operation.SwitchBack
 			if ms := e.Stall.Longest(); planned && ms != nil {
 				c.Stalls = append(c.Stalls, time.Duration(*ms*float64(time.Millisecond)))

@@ -185,3 +185,11 @@ func TryBackup(f *Facts, id, target, agent string, drill bool) Plan {
 	}
 	return p
 }
+
+// RestorePause is how long writes are held before the primary is stopped, at
+// most.
+const RestorePause = time.Minute
+
+// Nowhere is what a detached replica follows: a port without a service, so
+// that it serves what it has.
+const Nowhere = "127.0.0.1 1"

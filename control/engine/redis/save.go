@@ -2,6 +2,9 @@ package redis
 
 import (
 	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
 
 	"baton/control/engine"
 )
@@ -37,7 +40,23 @@ func saveState(ctx context.Context, n *node, _ engine.Action) (engine.Result, er
 		settings[name] = got[name]
 	}
 	saving := m["rdb_bgsave_in_progress"] == "1" || m["aof_rewrite_in_progress"] == "1" || m["aof_rewrite_scheduled"] == "1"
-	return values("dir", settings["dir"], "file", settings["dbfilename"], "lastSaveUnix", m["rdb_last_save_time"], "saving", saving,
+	keys := map[string]int64{}
+	for k, v := range m {
+		if n, err := strconv.ParseInt(strings.TrimPrefix(before(v, ","), "keys="), 10, 64); err == nil && strings.HasPrefix(k, "db") && strings.HasPrefix(v, "keys=") {
+			keys[k[2:]] = n
+		}
+	}
+	databases, err := json.Marshal(keys)
+	if err != nil {
+		return engine.Result{}, err
+	}
+	return values("databases", string(databases), "loading", m["loading"] == "1", "dir", settings["dir"], "file", settings["dbfilename"], "lastSaveUnix", m["rdb_last_save_time"], "saving", saving,
 		"status", m["rdb_last_bgsave_status"], "usedMemoryBytes", m["used_memory"], "version", m["redis_version"],
 		"appendOnly", settings["appendonly"], "appendFile", settings["appendfilename"], "appendDir", settings["appenddirname"]), nil
+}
+
+// before is the text before a separator, or all of it.
+func before(s, sep string) string {
+	head, _, _ := strings.Cut(s, sep)
+	return head
 }
