@@ -167,6 +167,7 @@ type Node struct {
 	ObservedBy    string     `json:"observedBy"`
 	Agent         string     `json:"agent"`
 	PID           *int       `json:"pid"`
+	Tags          NodeTags   `json:"tags"`
 }
 
 // TransformSchema documents which references may be null.

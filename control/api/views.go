@@ -129,7 +129,7 @@ func lag(n *health.Node) (*Int64, *float64) {
 func (s *Server) node(c *inventory.Cluster, f *plan.Facts, n *health.Node) Node {
 	st := health.StatusOf(n)
 	out := Node{Name: n.Name, Role: roleWord(c.Engine, n.Role()), Status: NodeStatus{st.Level, st.Sentence}, Priority: n.Priority,
-		Provider: n.Provider, Location: n.Location, Address: n.Address, Agent: n.Agent}
+		Provider: n.Provider, Location: n.Location, Address: n.Address, Agent: n.Agent, Tags: nodeTags(c, n.Name, f.Now)}
 	r := plan.Evaluate(f, n.Name)
 	out.Promotable = Promotable{r.Promotable, r.Reason}
 	if want := shouldBe(c, n); want != "" && want != out.Role {
