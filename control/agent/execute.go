@@ -135,7 +135,9 @@ func (a *Agent) act(o Order, deadline time.Time) (map[string]string, error) {
 	if err := a.leases.permit(o, w.in); err != nil {
 		return nil, err
 	}
+	recorded := a.leases.promoting(o, w.in)
 	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, o.Action)
+	<-recorded
 	if !inStall[o.Action.Name] {
 		w.lookNow()
 	}

@@ -209,6 +209,29 @@ func (l *leases) terms(t LeaseTerms) {
 	}
 }
 
+// promoting has it on record, on disk, that a node is the holder of the order's
+// generation: were its engine restarted before the control plane says so, it
+// would follow the primary before it and throw its own writes away. The disk
+// works while the engine is promoted; wait for the channel before answering.
+func (l *leases) promoting(o Order, in engine.Instance) <-chan struct{} {
+	done := make(chan struct{})
+	l.mu.Lock()
+	rec := l.records[in.Cluster]
+	if o.Action.Name != engine.Promote || rec == nil || o.Generation < rec.Generation || o.Generation == rec.Generation && rec.Holder == in.Node {
+		l.mu.Unlock()
+		close(done)
+		return done
+	}
+	t := rec.LeaseTerms
+	l.mu.Unlock()
+	t.Generation, t.Holder, t.HolderAddress = o.Generation, in.Node, in.Address()
+	go func() {
+		defer close(done)
+		l.terms(t)
+	}()
+	return done
+}
+
 func (l *leases) run(key string) *leaseRun {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -44,6 +44,10 @@ type Leases interface {
 	Failover(cluster string) (f failover.Facts, ok bool)
 }
 
+// failoverPatience is how long a step of a failover is tried after the point of
+// no return: a new primary that is lost at once needs another failover.
+const failoverPatience = 15 * time.Second
+
 // leasePoll is how often a lease that still runs is looked at.
 const leasePoll = 10 * time.Millisecond
 

@@ -187,7 +187,10 @@ func anyStale(errs map[string]error) error {
 // insist tries f until it succeeds, says that trying is useless (final), or
 // patience ends. Only for steps after the point of no return.
 func (r *run) insist(ctx context.Context, f func() (final bool, err error)) error {
-	began, wait := time.Now(), r.backoff()
+	began, wait, patience := time.Now(), r.backoff(), r.e.Patience
+	if r.withoutOld() {
+		patience = min(patience, failoverPatience) // another failover may be the answer
+	}
 	for {
 		final, err := f()
 		switch {
@@ -195,7 +198,7 @@ func (r *run) insist(ctx context.Context, f func() (final bool, err error)) erro
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case final || isStale(err) || time.Since(began) > r.e.Patience:
+		case final || isStale(err) || time.Since(began) > patience:
 			return err
 		}
 		r.log.Warn("a step is tried again", "err", err)

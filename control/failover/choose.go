@@ -91,6 +91,7 @@ func Choose(f *Facts, read []Candidate, hand bool) Decision {
 		same := c.follows(history)
 		if inSet[c.Node] && same && !c.Loading {
 			held++
+			inSet[c.Node] = false // read twice counts once
 		}
 		why := ""
 		switch {
