@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"baton/control/alert"
@@ -12,6 +13,7 @@ import (
 	"baton/control/api"
 	"baton/control/audit"
 	"baton/control/history"
+	"baton/control/lease"
 	"baton/control/monitor"
 	"baton/control/notify"
 	"baton/control/people"
@@ -28,6 +30,12 @@ type opsParts struct {
 	history  *history.Store
 	waiting  *schedule.Book
 	alerts   *watch.Keeper
+	// verified tells when a cluster's newest verified backup was taken; nil:
+	// this control node knows of no backups.
+	verified func(cluster string) (at time.Time, ok bool)
+
+	mu       sync.Mutex
+	demanded map[string]time.Time // clusters whose policy was seen to want backups, since when
 }
 
 // headsEvery is how often it is noted how far the audit has come.
@@ -47,7 +55,7 @@ func (c *controlPlane) openOps(data string, box *seal.Box) (err error) {
 	}
 	o.notifier = notify.New(settings)
 	o.alerts = watch.New(watch.Options{Journal: j, Inventory: c.Inventory, Teller: o.notifier, Log: log.With("component", "alerts"), Now: time.Now,
-		Control: c.controlHealth, Maintenance: c.inMaintenance, Free: o.free, URL: func() string { return c.URL }})
+		Control: c.controlHealth, Maintenance: c.inMaintenance, Lease: c.leaseHealth, Backup: c.backupHealth, Free: o.free, URL: func() string { return c.URL }})
 	c.Inventory.Observe(o.trail.Take)
 	c.Inventory.Observe(o.people.Take)
 	c.Inventory.Observe(o.waiting.Take)
@@ -108,6 +116,39 @@ func (c *controlPlane) controlHealth() alert.Control {
 		}
 	}
 	return out
+}
+
+// leaseHealth is the lease of a cluster's primary, nil where there is none.
+func (c *controlPlane) leaseHealth(cluster string) *alert.Lease {
+	if c.keeper == nil {
+		return nil
+	}
+	s, ok := c.keeper.Status(cluster)
+	if !ok || s.Lease.State == lease.None || s.Lease.Holder == "" {
+		return nil
+	}
+	return &alert.Lease{Holder: s.Lease.Holder, AtRisk: s.Lease.State == lease.AtRisk, ExpiresIn: s.Lease.ExpiresIn}
+}
+
+// backupHealth is what is known of a cluster's backups, nil where its policy
+// wants none.
+func (c *controlPlane) backupHealth(cluster string) *alert.Backup {
+	k, ok := c.Inventory.Cluster(cluster)
+	o := &c.ops
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !ok || k.Policy.BackupSchedule == "" || o.verified == nil {
+		delete(o.demanded, cluster)
+		return nil
+	}
+	if o.demanded == nil {
+		o.demanded = map[string]time.Time{}
+	}
+	if o.demanded[cluster].IsZero() {
+		o.demanded[cluster] = time.Now()
+	}
+	at, _ := o.verified(cluster)
+	return &alert.Backup{Verified: at, Since: o.demanded[cluster]}
 }
 
 // inMaintenance tells whether somebody works on a node.
