@@ -24,6 +24,7 @@ import (
 	"baton/control/agent/hub"
 	"baton/control/api"
 	"baton/control/audit"
+	"baton/control/backup"
 	"baton/control/executor"
 	"baton/control/inventory"
 	"baton/control/journal"
@@ -88,6 +89,7 @@ type controlPlane struct {
 	memory   *keeper.Memory
 	ops      opsParts
 	secrets  *seal.Box
+	backups  *backup.Catalog
 	peers    *peerLinks
 	exec     *executor.Executor
 	server   *http.Server
@@ -233,6 +235,7 @@ func (c *controlPlane) openMemory(limit, run context.Context, cfg controlConfig)
 	if err := c.openOps(cfg.Data, box); err != nil {
 		return err
 	}
+	c.openBackups()
 	c.thread(run, "follow the journal", c.Inventory.Run)
 	ready := make(chan struct{})
 	c.thread(run, "follow claims and access", func(run context.Context) error {
@@ -317,6 +320,7 @@ func (c *controlPlane) decide(run context.Context) {
 	options := api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log,
 		Sessions: c.access, Setup: c.access, Machines: c.access, Links: c.Hub, Leadership: c.elector, Peers: c.peers, Mirror: c.mirror, Control: c, Keeper: c.keeper}
 	c.wireOps(run, &options, mon)
+	c.wireBackups(&options)
 	c.wireEndpoints(&options)
 	c.API = api.New(options)
 	c.thread(run, "serve control nodes", func(run context.Context) error { return c.peers.serve(run, c.API.ForPeers(), c.log) })
@@ -343,6 +347,7 @@ func (c *controlPlane) lead(ctx context.Context, term uint64) (wait func()) {
 	c.exec.Lead(ctx, term)
 	act("adopt", c.adopt)
 	c.leadOps(act)
+	c.leadBackups(act)
 	act("tell endpoints where to forward", func(ctx context.Context) error { return c.endpoints.Run(ctx, term) })
 	act("grow", c.grow)
 	return func() {

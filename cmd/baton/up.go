@@ -101,6 +101,9 @@ func up(ctx context.Context, stopSignals func(), o upOptions, out io.Writer) (er
 		if d, err = upStartDemo(ctx, c, o.data, id); err != nil {
 			return err
 		}
+		if err = c.demoBackups(ctx, o.data); err != nil {
+			return errors.Join(err, stopDemo(d, out))
+		}
 		if !o.keep {
 			defer func() { err = errors.Join(err, stopDemo(d, out)) }()
 		}

@@ -69,7 +69,11 @@ const (
 	// tryAgain is the wait after a run that was refused: another operation has
 	// the cluster, or a host is away.
 	tryAgain = 30 * time.Second
-	// afterWithin is how old a promotion may be to have its backup still.
+	// afterSettle is waited after a move of the primary before its backup:
+	// people who move one thing often move another right away, and a backup
+	// would be in their way. afterWithin is how old a move may be to have its
+	// backup still.
+	afterSettle = 2 * time.Minute
 	afterWithin = time.Hour
 )
 
@@ -103,7 +107,7 @@ func (c *Catalog) runDue(ctx context.Context, k *inventory.Cluster, acts Acts, r
 		begin        func(ctx context.Context, cluster, reason string) (string, error)
 	}
 	var runs []run
-	if ch := k.LastChange; ch != nil && now.Sub(ch.At) < afterWithin {
+	if ch := k.LastChange; ch != nil && now.Sub(ch.At) >= afterSettle && now.Sub(ch.At) < afterWithin {
 		if _, ran := c.LastRan(k.ID, whatAfter+ch.Operation); !ran {
 			runs = append(runs, run{whatAfter + ch.Operation, "after " + ch.Sentence, ch.At, acts.Backup})
 		}
