@@ -30,9 +30,6 @@ type opsParts struct {
 	history  *history.Store
 	waiting  *schedule.Book
 	alerts   *watch.Keeper
-	// verified tells when a cluster's newest verified backup was taken; nil:
-	// this control node knows of no backups.
-	verified func(cluster string) (at time.Time, ok bool)
 
 	mu       sync.Mutex
 	demanded map[string]time.Time // clusters whose policy was seen to want backups, since when
@@ -137,7 +134,7 @@ func (c *controlPlane) backupHealth(cluster string) *alert.Backup {
 	o := &c.ops
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !ok || k.Policy.BackupSchedule == "" || o.verified == nil {
+	if !ok || k.Policy.BackupSchedule == "" || c.backups == nil {
 		delete(o.demanded, cluster)
 		return nil
 	}
@@ -147,7 +144,7 @@ func (c *controlPlane) backupHealth(cluster string) *alert.Backup {
 	if o.demanded[cluster].IsZero() {
 		o.demanded[cluster] = time.Now()
 	}
-	at, _ := o.verified(cluster)
+	at, _ := c.backups.NewestVerified(cluster)
 	return &alert.Backup{Verified: at, Since: o.demanded[cluster]}
 }
 
