@@ -256,7 +256,9 @@ func (r *run) job(ctx context.Context, name string, send sender, begin func() er
 				begun, away = true, time.Time{}
 				continue
 			}
-			if codeOf(err) != codeNotConnected {
+			// An answer that stayed out leaves open whether it began: the next
+			// look tells.
+			if codeOf(err) != codeNotConnected && !open(err) {
 				return nil, err
 			}
 		case codeOf(err) != codeNotConnected && !open(err):
