@@ -158,7 +158,7 @@ func tokensCommand() *cobra.Command {
 		if c.json {
 			return c.writeJSON(made)
 		}
-		fmt.Fprintf(c.out, "%s may do what a %s may, until %s. It is shown only now:\n  BATON_TOKEN=%s\n", made.Token.Name, made.Token.Role, made.Token.ExpiresAt.Local().Format("2006-01-02"), made.Secret)
+		fmt.Fprintf(c.out, "%s has the role %s until %s. It is shown only now:\n  BATON_TOKEN=%s\n", made.Token.Name, made.Token.Role, made.Token.ExpiresAt.Local().Format("2006-01-02"), made.Secret)
 		return nil
 	}
 	end := &cobra.Command{Use: "end TOKEN", Short: "End an API token", Args: cobra.ExactArgs(1)}

@@ -163,13 +163,15 @@ func (s *Server) getAvailability(_ context.Context, in *availabilityInput) (*bod
 		share := 100 * max(0, (up-stalled).Seconds()) / known.Seconds()
 		out.Percent = &share
 		text := strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.4f", share), "0"), ".")
-		out.Sentence = fmt.Sprintf("Took writes for %s %% of %s that are known", text, spanText(known))
+		out.Sentence = fmt.Sprintf("Took writes for %s %% of the %s that are known", text, spanText(known))
 	}
 	return &body[Availability]{out}, nil
 }
 
 func spanText(d time.Duration) string {
 	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f seconds", d.Seconds())
 	case d < 2*time.Hour:
 		return fmt.Sprintf("%.0f minutes", d.Minutes())
 	case d < 48*time.Hour:

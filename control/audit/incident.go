@@ -77,7 +77,7 @@ func steps(o *operation.Operation) []Moment {
 			end = fmt.Sprintf("%s after %s", s.State, s.EndedAt.Sub(s.StartedAt).Round(10*time.Microsecond))
 		}
 		line := fmt.Sprintf("%s on %s: %s", s.Title, s.Node, end)
-		if s.Node == "" {
+		if s.Node == "" || strings.Contains(s.Title, s.Node) {
 			line = s.Title + ": " + end
 		}
 		if s.Detail != "" {
