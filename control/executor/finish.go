@@ -30,7 +30,8 @@ func (r *run) finish(ctx context.Context) error {
 	if r.kind.outcome != nil {
 		return r.end(ctx, operation.StateDone, r.kind.outcome(r))
 	}
-	return r.end(ctx, operation.StateDone, "Done: "+What(&r.op))
+	what := What(&r.op)
+	return r.end(ctx, operation.StateDone, strings.ToUpper(what[:1])+what[1:])
 }
 
 // couldNot begins the detail of a step that could not be taken back.
