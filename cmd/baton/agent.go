@@ -50,6 +50,7 @@ func agentCommand() *cobra.Command {
 	f.StringSliceVar(&o.engineDirs, "engine-dir", nil, "directories with the engines' server programs, by default the system's")
 	f.StringVar(&o.advertise, "advertise", "", "address other machines reach servers made here at, by default this machine's towards the control plane")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	cmd.AddCommand(agentJoinCommand(), agentInstallCommand())
 	return cmd
 }
 

@@ -31,7 +31,8 @@ const (
 // client talks to a control plane. Its methods answer *api.Problem for what
 // the control plane refused.
 type client struct {
-	server, token string
+	server, token string   // server is the one in use
+	servers       []string // all that may be asked
 	json          bool
 	http          *http.Client
 	out           io.Writer
@@ -39,17 +40,15 @@ type client struct {
 
 // clientFlags gives a command the flags that every client command has.
 func clientFlags(cmd *cobra.Command) func() (*client, error) {
-	server := cmd.Flags().String("server", "", "control plane (default $BATON_SERVER, else http://"+defaultControlListen+")")
+	server := cmd.Flags().String("server", "", "control plane, several nodes with commas between (default $BATON_SERVER, else http://"+defaultControlListen+")")
 	tokenFile := cmd.Flags().String("token-file", "", "file with the API token (default $BATON_TOKEN, else baton-data/cli-token)")
 	output := cmd.Flags().StringP("output", "o", "table", "table or json")
 	return func() (*client, error) {
-		c := &client{server: strings.TrimRight(*server, "/"), http: &http.Client{}, out: cmd.OutOrStdout()}
-		if c.server == "" {
-			c.server = strings.TrimRight(os.Getenv("BATON_SERVER"), "/")
+		if *server == "" {
+			*server = os.Getenv("BATON_SERVER")
 		}
-		if c.server == "" {
-			c.server = "http://" + defaultControlListen
-		}
+		c := &client{servers: serverList(*server), http: &http.Client{}, out: cmd.OutOrStdout()}
+		c.server = c.servers[0]
 		switch *output {
 		case "table":
 		case "json":
@@ -85,21 +84,25 @@ func findToken(file string) (string, error) {
 }
 
 func (c *client) request(ctx context.Context, method, path string, in any) (*http.Response, error) {
-	var body io.Reader
+	var body []byte
 	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return nil, err
 		}
-		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.server+api.Prefix+path, body)
-	if err != nil {
-		return nil, fmt.Errorf("server %s: %w", c.server, err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	req.Header.Set("Content-Type", "application/json")
-	res, err := c.http.Do(req)
+	res, err := c.anywhere(func(server string) (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, method, server+api.Prefix+path, bytes.NewReader(body))
+		if err != nil {
+			return nil, fmt.Errorf("server %s: %w", server, err)
+		}
+		if in == nil {
+			req.Body, req.ContentLength = http.NoBody, 0
+		}
+		req.Header.Set("Authorization", "Bearer "+c.token)
+		req.Header.Set("Content-Type", "application/json")
+		return req, nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("no answer from the control plane at %s; is it running? (%w)", c.server, errors.Unwrap(err))
 	}

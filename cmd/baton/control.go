@@ -31,6 +31,7 @@ import (
 	"baton/control/keeper"
 	"baton/control/leader"
 	"baton/control/monitor"
+	"baton/control/provider"
 	"baton/control/proxy/feed"
 	"baton/platform/auth"
 	"baton/platform/identity"
@@ -168,7 +169,7 @@ func (c *controlPlane) start(ctx, run context.Context, cfg controlConfig) error 
 	if err := c.awaitLeader(limit); err != nil {
 		return err
 	}
-	if !c.settings.Joined {
+	if _, acts := c.elector.Acting(); acts { // only then this node has read whether there is a user
 		if t := c.API.NewSetupToken(); t != "" {
 			c.SetupLink = c.URL + "/setup#token=" + t
 		}
@@ -318,7 +319,7 @@ func (c *controlPlane) decide(run context.Context) {
 		Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
 	c.wireKeeper(mon, log)
 	options := api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log,
-		Sessions: c.access, Setup: c.access, Machines: c.access, Links: c.Hub, Leadership: c.elector, Peers: c.peers, Mirror: c.mirror, Control: c, Keeper: c.keeper}
+		Sessions: c.access, Setup: c.access, Machines: c.access, Links: c.Hub, Leadership: c.elector, Peers: c.peers, Mirror: c.mirror, Control: c, Installer: provider.Shell{}, Keeper: c.keeper}
 	c.wireOps(run, &options, mon)
 	c.wireBackups(&options)
 	c.wireEndpoints(&options)
@@ -523,5 +524,6 @@ func controlCommand() *cobra.Command {
 	f.StringVar(&cfg.Join, "join", "", "one-use token to join other control nodes (or set "+joinTokenVariable+")")
 	f.StringVar(&cfg.TLSCert, "tls-certificate", "", "certificate of API and dashboard (PEM file)")
 	f.StringVar(&cfg.TLSKey, "tls-key", "", "its key (PEM file)")
+	cmd.AddCommand(controlStatusCommand(), controlTokenCommand(), controlRemoveCommand())
 	return cmd
 }

@@ -21,6 +21,7 @@ var commands = []func() *cobra.Command{
 	proxyCommand, endpointCommand,
 	openAPICommand,
 	controlCommand,
+	hostsCommand,
 	clustersCommand,
 	nodesCommand,
 	explainCommand,

@@ -35,6 +35,9 @@ const (
 	// HeaderStale tells on an answer how many seconds ago this node last knew a
 	// leader; without it the answer is live.
 	HeaderStale = "Baton-Stale-Seconds"
+	// HeaderRefused is on an answer by a node that did nothing and passed nothing
+	// on: the code why.
+	HeaderRefused = "Baton-Refused"
 )
 
 // Waits for a leader.
@@ -120,7 +123,9 @@ func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request, pattern strin
 		s.markStale(w, st)
 		return false
 	}
-	write(w, noLeader(st))
+	p := noLeader(st)
+	w.Header().Set(HeaderRefused, p.Code)
+	write(w, p)
 	return true
 }
 

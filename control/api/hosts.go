@@ -100,6 +100,7 @@ func (s *Server) hostRoutes() {
 	add(s, "hosts", "GET", "/hosts", "Machines with an agent", s.getHosts)
 	add(s, "host-join-token", "POST", "/hosts/join-token", "A one-use token for one more machine", s.postHostToken)
 	add(s, "host-remove", "DELETE", "/hosts/{id}", "Forget a machine and revoke its agent's certificate", s.deleteHost)
+	s.sshRoutes()
 	add(s, "providers", "GET", "/providers", "Kinds of machines", s.getProviders)
 }
 
@@ -211,5 +212,6 @@ func (s *Server) getProviders(context.Context, *none) (*body[ProviderList], erro
 func (s *Server) providers() []Provider {
 	return []Provider{
 		{Name: "local", Title: "Any Linux machine", Usable: true, Why: "run the join command on it"},
+		{Name: "ssh", Title: "A machine reached over SSH", Usable: s.Installer != nil, CanReach: true, Why: "this program installs itself there"},
 	}
 }

@@ -59,6 +59,8 @@ var permissions = map[string]Role{
 
 	"POST " + Prefix + "/hosts/join-token":   RoleAdmin, // lets a machine in
 	"DELETE " + Prefix + "/hosts/{id}":       RoleAdmin,
+	"POST " + Prefix + "/hosts/ssh":          RoleAdmin,
+	"GET " + Prefix + "/hosts/tasks/{id}":    RoleViewer,
 	"POST " + Prefix + "/control/join-token": RoleAdmin, // hands out the authority's key
 	"DELETE " + Prefix + "/control/{name}":   RoleAdmin,
 
@@ -135,8 +137,8 @@ var permissions = map[string]Role{
 // unaudited are the routes that change nothing although they are not GET, or
 // whose attempts are recorded by their own handler in every case.
 var unaudited = map[string]bool{
-	"POST " + Prefix + "/clusters/adopt/preview": true,
 	"POST " + Prefix + "/clusters/{id}/plan":     true,
+	"POST " + Prefix + "/clusters/adopt/preview": true,
 	"POST " + Prefix + "/logout":                 true,
 	"POST " + Prefix + "/login":                  true,
 	"POST " + Prefix + "/setup":                  true,

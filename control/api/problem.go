@@ -25,6 +25,8 @@ type Problem struct {
 	Report *Report `json:"report,omitempty"`
 	// Refusals are the reasons of the planner.
 	Refusals []Refusal `json:"refusals,omitempty"`
+	// HostKey is the fingerprint of a machine's host key, to be confirmed.
+	HostKey string `json:"hostKey,omitempty"`
 	// OperationID names the operation that is in the way.
 	OperationID string `json:"operationId,omitempty"`
 
@@ -58,6 +60,8 @@ const (
 	CodeTooLate        = "too-late"
 	CodeInternal       = "internal"
 	CodeNoMajority     = "no-majority"
+	CodeHostKey        = "confirm-host-key"
+	CodeUnreachable    = "unreachable"
 	CodeMediaType      = "media-type"
 	CodeMethod         = "method-not-allowed"
 	problemContentType = "application/problem+json"

@@ -68,6 +68,8 @@ type Options struct {
 	// Machines are the hosts that joined, Links their agents' links.
 	Machines Hosts
 	Links    Links
+	// Installer reaches machines over SSH; nil: not available.
+	Installer Installer
 	// Dashboard serves everything outside the API; nil: a page that says so.
 	Dashboard http.Handler
 	// Secure is set when the listener speaks TLS. Without it, on plain HTTP
@@ -105,6 +107,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	streams int // open event streams
+	tasks   hostTasks
 
 	waiter   *schedule.Runner
 	tokenUse sync.Map // token id to time.Time of the last use

@@ -455,5 +455,9 @@ func (s *controlNodes) minority(leader *controlNode) {
 	}
 	s.settled(2)
 	s.listen = last.listen
-	s.promote(s.redis[0].Name)
+	primary := s.healthy()
+	next := s.redis[(slices.IndexFunc(s.redis, func(n redisNode) bool { return n.Name == primary })+1)%len(s.redis)].Name
+	if o := s.end(s.promote(next), endsWithin); o.State != "done" {
+		t.Errorf("with two of three nodes: %s %s", o.State, o.Outcome)
+	}
 }
