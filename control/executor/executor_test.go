@@ -111,7 +111,7 @@ func (p *plane) end(t *testing.T, id string) operation.Operation {
 	t.Helper()
 	notices, cancel := p.inv.Watch(64)
 	defer cancel()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	for {
 		if o, ok := p.inv.Operation(id); ok && o.State.Final() {
@@ -459,7 +459,7 @@ func (e *Executor) wgWait(t *testing.T) {
 // eventually polls a condition.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(20*time.Second)
+	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(2*time.Minute)
 	defer tick.Stop()
 	defer limit.Stop()
 	for !cond() {

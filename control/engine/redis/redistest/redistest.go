@@ -125,7 +125,8 @@ func (s *Server) Start() {
 		s.t.Fatal(err)
 	}
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A group of its own: a child that saves must end with the server, else it writes into a directory that is removed.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -148,8 +149,16 @@ func (s *Server) Signal(sig os.Signal) {
 
 func kill(cmd *exec.Cmd) {
 	if cmd.Process != nil && cmd.ProcessState == nil {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for range 10_000 { // its children are gone a moment later
+			if syscall.Kill(-cmd.Process.Pid, 0) != nil {
+				return
+			}
+			<-tick.C
+		}
 	}
 }
 
