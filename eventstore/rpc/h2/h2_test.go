@@ -366,8 +366,10 @@ func TestStopLetsRunningCallsEnd(t *testing.T) {
 		s.Stop(within(t))
 		close(stopped)
 	}()
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
 	for s.takes() {
-		time.Sleep(time.Millisecond)
+		<-poll.C
 	}
 	close(release)
 	var b []byte
