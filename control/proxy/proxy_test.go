@@ -103,9 +103,9 @@ func move(t testing.TB, s *Server, servers []*redistest.Server, from, to int, ge
 	if err := a.Do(ctx, "CLIENT", "PAUSE", 5000, "WRITE").Err(); err != nil {
 		t.Fatal(err)
 	}
-	want := servers[from].Info("replication")["master_repl_offset"]
+	want := servers[from].Number("replication", "master_repl_offset")
 	redistest.Eventually(t, 30*time.Second, "the candidate caught up", func() bool {
-		return servers[to].Info("replication")["slave_repl_offset"] >= want
+		return want > 0 && servers[to].Number("replication", "slave_repl_offset") >= want
 	})
 	host, port, _ := net.SplitHostPort(servers[to].Instance.Address())
 	if err := a.Do(ctx, "REPLICAOF", host, port).Err(); err != nil {
@@ -133,7 +133,7 @@ func move(t testing.TB, s *Server, servers []*redistest.Server, from, to int, ge
 // protocol, subscriptions, an open MULTI; a WATCH of before fails its EXEC.
 func TestSessionIsCarriedOver(t *testing.T) {
 	servers := redistest.Cluster(t, 3)
-	s, r := open(t, servers, Options{})
+	s, r := open(t, servers, Options{Wait: time.Minute})
 	c := dialRaw(t, r.ReadWritePort)
 	c.login()
 	c.send("SELECT 3\r\nCLIENT SETNAME me\r\nSET k 1\r\n")
@@ -226,7 +226,7 @@ func TestReadOnlyEndpoint(t *testing.T) {
 // write and a read in flight, then killed.
 func TestLostPrimaryIsToldHonestly(t *testing.T) {
 	servers := redistest.Cluster(t, 3)
-	s, r := open(t, servers, Options{})
+	s, r := open(t, servers, Options{Wait: time.Minute})
 	c := dialRaw(t, r.ReadWritePort)
 	c.login()
 	c.send("SET a 1\r\nGET a\r\n")
@@ -268,7 +268,7 @@ func TestLostPrimaryIsToldHonestly(t *testing.T) {
 // forwarded; reads are.
 func TestFence(t *testing.T) {
 	servers := redistest.Cluster(t, 2)
-	s, r := open(t, servers, Options{Wait: 100 * time.Millisecond})
+	s, r := open(t, servers, Options{Wait: 3 * time.Second})
 	r.TTLMs, r.Version = 1000, 2
 	if err := s.Apply(r); err != nil {
 		t.Fatal(err)
@@ -323,7 +323,7 @@ func TestGoRedis(t *testing.T) {
 	s, r := open(t, servers, Options{})
 	for _, proto := range []int{2, 3} {
 		c := goredis.NewClient(&goredis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", r.ReadWritePort), Password: redistest.Password, Protocol: proto,
-			DB: 2, ClientName: "it", MaxRetries: -1})
+			DB: 2, ClientName: "it", MaxRetries: -1, DialTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second})
 		defer c.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
