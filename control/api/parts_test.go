@@ -331,7 +331,9 @@ func TestApproval(t *testing.T) {
 	if done.State != "started" || done.OperationID == nil || done.Approver != "root" {
 		t.Fatalf("%+v", done)
 	}
-	s.eventually("it is done", func() bool { return get[Operation](s, "GET", "/operations/"+*done.OperationID, nil, viewer).State == "done" })
+	s.eventually("it is done", func() bool {
+		return get[Operation](s, "GET", "/operations/"+*done.OperationID, nil, viewer).State == "done"
+	})
 	s.eventually("it is audited", func() bool {
 		rows := get[ActivityPage](s, "GET", "/activity?kind=promotion&outcome=done", nil, viewer).Rows
 		return len(rows) == 1 && rows[0].Who == "ann"
@@ -365,7 +367,7 @@ func TestScheduleOverAPI(t *testing.T) {
 	s := newSite(t)
 	s.run()
 	ask := s.seen("b")
-	past, soon := time.Now().Add(-time.Minute), time.Now().Add(300*time.Millisecond)
+	past := time.Now().Add(-time.Minute)
 	ask.At = &past
 	s.refused(422, CodeBadRequest, "POST", "/clusters/c/promotions", ask, operator)
 	later := time.Now().Add(time.Hour)
@@ -381,6 +383,7 @@ func TestScheduleOverAPI(t *testing.T) {
 	if rows := get[ActivityPage](s, "GET", "/activity?outcome=cancelled", nil, viewer).Rows; len(rows) != 1 {
 		t.Errorf("%+v", rows)
 	}
+	soon := time.Now().Add(3 * time.Second)
 	ask.At = &soon
 	waits = get[PromotionAccepted](s, "POST", "/clusters/c/promotions", ask, operator)
 	s.eventually("it is done", func() bool {
