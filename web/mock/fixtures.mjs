@@ -52,6 +52,7 @@ function node(w, now, cluster, name, over = {}) {
     observedBy: 'agent-1',
     agent: 'agent-1',
     pid: 4100 + Number(name.at(-1)),
+    tags: { priority: 100, noFailover: false, never: false, noSync: false, noBackup: false, expires: null, maintenance: null },
     ...over,
   };
 }
@@ -362,6 +363,7 @@ export function hosts(w, now) {
   return [
     host('rack-a-1', 'agent-1', { cores: 2, memoryBytes: String(24 * 2 ** 30), location: 'rack-a', lastReport: iso(now - 200), instances: [['demo', 'demo-1', 'leader'], ['demo', 'demo-2', 'follower'], ['sessions', 'sessions-1', 'primary'], ['sessions', 'sessions-2', 'replica']] }),
     host('rack-b-1', 'agent-2', { cores: 4, memoryBytes: String(16 * 2 ** 30), location: 'rack-b', lastReport: iso(now - 300), disk: { free: String(7 * 2 ** 30), total: String(98 * 2 ** 30) }, load1: 1.92, supervision: 'systemd', instances: [['demo', 'demo-3', 'follower'], ['sessions', 'sessions-3', 'replica']] }),
-    host('rack-c-1', 'agent-3', { cores: 8, memoryBytes: String(32 * 2 ** 30), provider: 'ssh', location: 'rack-c', lastReport: iso(now - 42_000), connected: false, instances: [] }),
+    host('rack-c-1', 'agent-3', { cores: 8, memoryBytes: String(32 * 2 ** 30), provider: 'ssh', location: 'rack-c', lastReport: iso(now - 400), instances: [] }),
+    host('rack-d-1', 'agent-4', { cores: 8, memoryBytes: String(32 * 2 ** 30), provider: 'ssh', location: 'rack-d', lastReport: iso(now - 42_000), connected: false, instances: [] }),
   ];
 }

@@ -15,7 +15,7 @@ const policy = () => ({
 
 const backup = (now, i, over = {}) => ({
   id: `b-2026${String(1000 + i)}`, at: iso(now - i * day - 2 * hour), node: i % 2 ? 'sessions-2' : 'sessions-3', kind: 'rdb', bytes: 184_549_376 - i * 1_200_000, keys: 1_204_311 - i * 8000, sha256: `9f2ce04b7d1a${i}c`, encrypted: true,
-  state: 'done', verifiedAt: null, verifiedHow: '', restoreMs: null, operationId: '', target: 'rack-c', ...over,
+  state: 'done', verifiedAt: null, verifiedHow: '', restoreMs: null, operationId: '', target: 'rack-c', damaged: false, why: '', onPrimary: false, ...over,
 });
 
 /** What the first answers of every area are made of; changes live in it. */
@@ -27,7 +27,7 @@ export function more(now) {
     suspendedUntil: null,
     coolDownUntil: null,
     endpoint: true,
-    backups: [0, 1, 2, 5, 6, 7, 8].map((i) => backup(now, i, i === 0 || i === 5 ? { state: 'verified', verifiedAt: iso(now - i * day - hour), verifiedHow: 'loaded into a scratch instance, keys counted', restoreMs: 4210 } : i === 6 ? { state: 'failed', keys: 0, bytes: 0 } : {})),
+    backups: [0, 1, 2, 5, 6, 7, 8].map((i) => backup(now, i, i === 0 || i === 5 ? { state: 'verified', verifiedAt: iso(now - i * day - hour), verifiedHow: 'loaded into a scratch instance, keys counted', restoreMs: 4210 } : i === 6 ? { state: 'failed', keys: null, bytes: 0, why: 'the target did not answer within 30 s' } : {})),
     targets: [
       { name: 'rack-c', kind: 's3', location: 's3.rack-c.example:9000/baton', healthy: true, why: '' },
       { name: 'local', kind: 'directory', location: '/var/backups/baton', healthy: false, why: 'The directory is not writable on rack-b-1' },
@@ -59,14 +59,14 @@ export function more(now) {
       ],
     },
     parameters: [
-      { name: 'maxmemory', value: '268435456', default: '0', needsRestart: false, pending: false, description: 'The most bytes of data; 0 is no limit.' },
-      { name: 'maxmemory-policy', value: 'noeviction', default: 'noeviction', needsRestart: false, pending: false, description: 'What goes when it is full.' },
-      { name: 'io-threads', value: '4', default: '1', needsRestart: true, pending: true, description: 'Threads that read and write connections.' },
-      { name: 'repl-backlog-size', value: '67108864', default: '1048576', needsRestart: false, pending: false, description: 'Bytes kept so that a replica that was away misses nothing.' },
+      { name: 'maxmemory', value: '268435456', default: '0', needsRestart: false, pending: null, description: 'The most bytes of data; 0 is no limit.' },
+      { name: 'maxmemory-policy', value: 'noeviction', default: 'noeviction', needsRestart: false, pending: null, description: 'What goes when it is full.' },
+      { name: 'io-threads', value: '1', default: '1', needsRestart: true, pending: '4', description: 'Threads that read and write connections.' },
+      { name: 'repl-backlog-size', value: '67108864', default: '1048576', needsRestart: false, pending: null, description: 'Bytes kept so that a replica that was away misses nothing.' },
     ],
     engineUsers: [
-      { name: 'shop', acl: '~* +@all -@dangerous', enabled: true },
-      { name: 'reports', acl: '~* +@read', enabled: true },
+      { name: 'shop', acl: 'readwrite', enabled: true, at: iso(now - 9 * day) },
+      { name: 'reports', acl: 'read', enabled: true, at: iso(now - 2 * day) },
     ],
     lost: [],
     created: [],
@@ -90,7 +90,7 @@ export function detailMore(w, now, id) {
 }
 
 export function nodeMore(w, name) {
-  return { tags: { priority: 100, noFailover: false, never: false, noSync: false, noBackup: false, ...(w.more.tags[name] ?? {}) }, maintenanceUntil: w.more.maintenance[name] ?? null };
+  return { tags: { priority: 100, noFailover: false, never: false, noSync: false, noBackup: false, expires: null, ...(w.more.tags[name] ?? {}), maintenance: w.more.maintenance[name] ?? null } };
 }
 
 const wave = (t, i, base, span) => Math.max(0, base + span * Math.sin(t / 500_000 + i) + span * 0.4 * Math.sin(t / 71_000 + 2 * i));
@@ -177,17 +177,18 @@ export const routes = [
   }],
   ['GET', '/clusters/:id/settings', ({ w, id }) => [200, settings(w, id)]],
   ['PUT', '/clusters/:id/settings', ({ w, id, body }) => {
-    w.more.policy = body;
+    w.more.policy = { ...w.more.policy, ...body };
+    delete w.more.policy.revision;
     return [200, settings(w, id)];
   }],
   ['GET', '/clusters/:id/parameters', ({ w }) => [200, { parameters: w.more.parameters }]],
   ['PUT', '/clusters/:id/parameters', ({ w, id, body, start }) => {
-    for (const p of w.more.parameters) if (p.name in body.values) Object.assign(p, { value: body.values[p.name], pending: p.needsRestart });
+    for (const p of w.more.parameters) if (p.name in body.values) Object.assign(p, p.needsRestart ? { pending: body.values[p.name] } : { value: body.values[p.name] });
     return [202, { operationId: start('configure', id, '', `Configure ${id}`).id }];
   }],
   ['GET', '/clusters/:id/users', ({ w }) => [200, { users: w.more.engineUsers }]],
   ['POST', '/clusters/:id/users', ({ w, body }) => {
-    w.more.engineUsers.push({ name: body.name, acl: body.access === 'read' ? '~* +@read' : '~* +@all -@dangerous', enabled: true });
+    w.more.engineUsers.push({ name: body.name, acl: body.access, enabled: true, at: iso(Date.now()) });
     return [201, { name: body.name, password: 'pR2-linde-K9x-tiger-41' }];
   }],
   ['POST', '/clusters/:id/users/:name/rotate', () => [200, { password: 'wQ8-birke-V3m-otter-17' }]],
@@ -217,14 +218,14 @@ export const routes = [
   ['GET', '/clusters/:id/backups', ({ w, now, id }) => {
     const list = id === 'sessions' && w.scenario !== 'no-backups' ? w.more.backups : [];
     const good = list.filter((b) => b.state === 'done' || b.state === 'verified');
-    return [200, { window: good.length ? { earliest: good.at(-1).at, latest: good[0].at } : { earliest: null, latest: null }, schedule: w.more.policy.backupSchedule, keep: w.more.policy.backupKeep, target: w.more.policy.backupTarget, backups: list, lastDrill: list.length ? { at: iso(now - 3 * day), ok: true, ms: 4210, sentence: '1 203 911 keys came back, as many as were written.' } : null }];
+    return [200, { window: good.length ? { earliest: good.at(-1).at, latest: good[0].at } : { earliest: null, latest: null }, schedule: w.more.policy.backupSchedule, keep: w.more.policy.backupKeep, target: w.more.policy.backupTarget, targetWhere: 'the bucket baton at s3.rack-c.example:9000', sentence: list.length ? 'the newest backup is 2 h old and was verified' : 'no backup was taken yet', nextAt: iso(now + 22 * hour), drillSchedule: w.more.policy.drillSchedule, backups: list, lastDrill: list.length ? { at: iso(now - 3 * day), ok: true, ms: 4210, sentence: '1 203 911 keys came back, as many as were written.' } : null }];
   }],
   ['POST', '/clusters/:id/backups', ({ id, body, start }) => [202, { operationId: start('backup', id, body.node || 'sessions-2', `Back up ${id}`, body.reason).id }]],
   ['POST', '/clusters/:id/backups/:backup/verify', ({ id, backup: b, w, now, start }) => {
     Object.assign(w.more.backups.find((x) => x.id === b) ?? {}, { state: 'verified', verifiedAt: iso(now), verifiedHow: 'loaded into a scratch instance, keys counted', restoreMs: 4188 });
     return [202, { operationId: start('restore-drill', id, '', `Verify ${b}`).id }];
   }],
-  ['POST', '/clusters/:id/backups/:backup/restore', ({ id, backup: b, body, start, problem }) => (body.mode === 'in-place' && body.typedName !== id ? problem(422, 'typed-name-mismatch', 'The typed name is wrong', '', 'Type it again.') : [202, { operationId: start('restore', id, '', body.mode === 'beside' ? `Restore ${b} beside as ${body.name}` : `Restore ${b} in place`).id }])],
+  ['POST', '/clusters/:id/backups/:backup/restore', ({ id, backup: b, body, start, problem }) => (body.mode === 'in-place' && body.typedName !== id ? problem(422, 'typed-name-mismatch', 'The typed name is wrong', '', 'Type it again.') : [202, { operationId: start('restore', id, '', body.mode === 'beside' ? `Restore ${b} beside as ${body.name}` : `Restore ${b} in place`).id, credentials: body.mode === 'beside' ? { user: 'app', password: 'nK5-erle-T2w-dachs-63' } : null }])],
   ['POST', '/clusters/:id/backups/:backup/delete', ({ w, backup: b }) => {
     w.more.backups = w.more.backups.filter((x) => x.id !== b);
     return [200, {}];
@@ -232,14 +233,14 @@ export const routes = [
   ['POST', '/clusters/:id/drill', ({ id, start }) => [202, { operationId: start('restore-drill', id, '', `Restore drill for ${id}`).id }]],
   ['GET', '/backup-targets', ({ w }) => [200, { targets: w.more.targets }]],
   ['POST', '/backup-targets', ({ w, body }) => {
-    w.more.targets.push({ name: body.name, kind: body.kind, location: body.location, healthy: true, why: '' });
+    w.more.targets.push({ name: body.name, kind: body.kind, location: body.path ?? `${body.endpoint}/${body.bucket}`, healthy: null, why: '' });
     return [201, w.more.targets.at(-1)];
   }],
   ['DELETE', '/backup-targets/:name', ({ w, name }) => {
     w.more.targets = w.more.targets.filter((t) => t.name !== name);
     return [204, null];
   }],
-  ['GET', '/clusters/:id/endpoint', ({ w, id }) => [200, w.more.endpoint && id === 'sessions' ? { enabled: true, readWrite: '10.0.0.2:16379', readOnly: '10.0.0.2:16380', state: w.scenario === 'frozen' ? 'holding' : 'forwarding', clients: 14, heldNow: w.scenario === 'frozen' ? 23 : 0, generation: '3', target: w.leaders[id] ?? '', lastSwitchMs: 9.4 } : { enabled: false, readWrite: '', readOnly: '', state: 'closed', clients: 0, heldNow: 0, generation: '0', target: '', lastSwitchMs: null }]],
+  ['GET', '/clusters/:id/endpoint', ({ w, id }) => [200, w.more.endpoint && id === 'sessions' ? { enabled: true, host: '10.0.0.2', readWritePort: 16379, readOnlyPort: 16380, why: '', readWrite: '10.0.0.2:16379', readOnly: '10.0.0.2:16380', state: w.scenario === 'frozen' ? 'holding' : 'forwarding', clients: 14, heldNow: w.scenario === 'frozen' ? 23 : 0, generation: '3', target: w.leaders[id] ?? '', lastSwitchMs: 9.4 } : { enabled: false, host: '', readWritePort: 0, readOnlyPort: 0, why: '', readWrite: '', readOnly: '', state: 'closed', clients: 0, heldNow: 0, generation: '0', target: '', lastSwitchMs: null }]],
   ['PUT', '/clusters/:id/endpoint', ({ w, body }) => {
     w.more.endpoint = body.enabled;
     return [200, {}];
@@ -323,6 +324,9 @@ function settings(w, id) {
   const p = w.more.policy;
   return {
     policy: p,
+    revision: '4',
+    warnings: [],
+    operationId: null,
     consequences: [
       p.durability === 'sync' ? `a write counts once ${p.syncReplicas} replicas have it; writes stop while fewer are in step` : 'a write counts once the primary has it; a sudden death may lose the last 412 B',
       p.failover === 'off' ? 'nothing fails over by itself' : `a dead primary is replaced ${p.failover === 'no-loss' ? 'only by a replica that holds every acknowledged write' : 'by the best replica within 16 MiB'}, after at most ${p.leaseTtlMs / 1000 + 2} s`,

@@ -91,7 +91,7 @@ const shots = {
     act: async (p) => { await p.getByTestId('typed-name').fill('demo-2'); await p.getByTestId('promote').click(); await seen(p, 'Another operation'); },
   },
   running: { scenario: 'frozen', start: { cluster: 'sessions', node: 'sessions-2', everyMs: 120 }, path: '/clusters/sessions', act: async (p) => { await p.getByTestId('operation').waitFor(); await p.waitForTimeout(900); } },
-  'running-list': { scenario: 'frozen', start: { cluster: 'sessions', node: 'sessions-2', everyMs: 120 }, path: '/clusters', act: (p) => seen(p, 'Promotion running') },
+  'running-list': { scenario: 'frozen', start: { cluster: 'sessions', node: 'sessions-2', everyMs: 120 }, path: '/clusters', act: (p) => seen(p, 'Operation running') },
   result: {
     path: '/clusters/demo?promote=demo-2',
     act: async (p) => {
@@ -109,8 +109,8 @@ const shots = {
   'not-found': { path: '/clusters/nope', act: async (p) => { await p.getByRole('alert').waitFor({ timeout: 20000 }); } },
   'no-page': { path: '/nowhere', act: (p) => seen(p, 'no page') },
   'person-menu': { path: '/clusters', act: async (p) => { await p.getByRole('button', { name: /account and appearance/ }).first().click(); await seen(p, 'Sign out'); }, sizes: ['wide'] },
-  search: { path: '/clusters', act: async (p) => { await p.keyboard.press('Control+k'); await p.getByRole('combobox').fill('ses'); await p.getByRole('option').first().waitFor(); } },
-  'search-none': { path: '/clusters', act: async (p) => { await p.keyboard.press('Control+k'); await p.getByRole('combobox').fill('zzz'); await seen(p, 'Nothing is called'); }, sizes: ['wide'] },
+  search: { path: '/clusters', act: async (p) => { await seen(p, 'sessions-3 is down'); await p.keyboard.press('Control+k'); await p.getByRole('combobox').fill('ses'); await p.getByRole('option').first().waitFor(); } },
+  'search-none': { path: '/clusters', act: async (p) => { await seen(p, 'sessions-3 is down'); await p.keyboard.press('Control+k'); await p.getByRole('combobox').fill('zzz'); await seen(p, 'Nothing is called'); }, sizes: ['wide'] },
   'overview-whole': { path: '/clusters/sessions', act: async (p) => { await p.getByTestId('what-if').waitFor(); await seen(p, 'Memory in use'); await p.waitForTimeout(500); }, full: true },
   'overview-lease': { scenario: 'lease', path: '/clusters/sessions', act: async (p) => { await p.getByTestId('lease').waitFor(); }, sizes: ['wide'] },
   'pause-failover': { path: '/clusters/sessions', act: async (p) => { await p.getByRole('button', { name: 'Pause automatic failover' }).click(); await p.getByTestId('action-dialog').waitFor(); } },

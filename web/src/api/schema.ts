@@ -4,6 +4,194 @@
  */
 
 export interface paths {
+    "/api/v1/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who did what on all clusters, newest first */
+        get: operations["activity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What somebody must know */
+        get: operations["alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/alerts/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that you have seen an alert */
+        post: operations["alert-acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Promotions that wait for a second person */
+        get: operations["approvals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a promotion go on that somebody else asked for */
+        post: operations["approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}/reject": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Refuse a promotion that somebody else asked for */
+        post: operations["reject"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The audit as a file: CSV, or JSON with one record a line */
+        get: operations["audit-export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Check every hash chain from the journal */
+        get: operations["audit-verify"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/backup-targets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Places for backups */
+        get: operations["backup-targets"];
+        put?: never;
+        /** Make or change a place for backups */
+        post: operations["put-backup-target"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/backup-targets/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Forget a place for backups; what is in it stays */
+        delete: operations["delete-backup-target"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Backups of all clusters */
+        get: operations["backups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/clusters": {
         parameters: {
             query?: never;
@@ -14,7 +202,42 @@ export interface paths {
         /** All clusters, worst first */
         get: operations["clusters"];
         put?: never;
-        post?: never;
+        /** Make a cluster */
+        post: operations["create-cluster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/adopt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take over a primary and its replicas as they run */
+        post: operations["adopt-cluster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/adopt/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What would be adopted, or what stands against it */
+        post: operations["adopt-preview"];
         delete?: never;
         options?: never;
         head?: never;
@@ -55,6 +278,297 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters/{id}/availability": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** For how much of the time writes were possible */
+        get: operations["availability"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Backups of one cluster, newest first */
+        get: operations["cluster-backups"];
+        put?: never;
+        /** Take a backup now */
+        post: operations["take-backup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/backups/{backup}/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Remove a backup from its target */
+        post: operations["delete-backup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/backups/{backup}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Restore a backup beside, into a new cluster, or in place */
+        post: operations["restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/backups/{backup}/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Restore a backup on trial, into a scratch server */
+        post: operations["verify-backup"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Delete a cluster */
+        post: operations["delete-cluster"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/drill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Restore the newest backup on trial */
+        post: operations["restore-drill"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/endpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The cluster's stable address */
+        get: operations["endpoint"];
+        /** Open, change or close the cluster's stable address */
+        put: operations["endpoint-put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/failover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Fail over by hand; with acceptLoss a forced promotion */
+        post: operations["failover"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/failover/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Acknowledge the last automatic failover, which ends the cool-down */
+        post: operations["failover-acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/failover/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Turn automatic failover off for a while */
+        post: operations["failover-pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A metric over time */
+        get: operations["history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/incidents/{operation}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything around one operation, in order of time */
+        get: operations["incident"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/lost-writes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was saved of former primaries */
+        get: operations["lost-writes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Add a replica */
+        post: operations["add-node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/nodes/{node}/maintenance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Put a node in maintenance, or end it */
+        post: operations["maintenance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/nodes/{node}/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a replica out */
+        post: operations["remove-node"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/clusters/{id}/nodes/{node}/report": {
         parameters: {
             query?: never;
@@ -65,6 +579,58 @@ export interface paths {
         /** May this node be promoted? Every check */
         get: operations["report"];
         put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/nodes/{node}/resync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Bring a replica in step again */
+        post: operations["resync"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/nodes/{node}/tags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Say what a node may become */
+        put: operations["tags"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/parameters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The engine's parameters */
+        get: operations["parameters"];
+        /** Change the engine's parameters */
+        put: operations["put-parameters"];
         post?: never;
         delete?: never;
         options?: never;
@@ -106,6 +672,195 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters/{id}/schedules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Promotions that wait for their time */
+        get: operations["schedules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/schedules/{schedule}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Cancel a promotion that waits */
+        delete: operations["schedule-cancel"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What people decided about the cluster, and what follows */
+        get: operations["settings"];
+        /** Decide about the cluster */
+        put: operations["put-settings"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The database's users */
+        get: operations["database-users"];
+        put?: never;
+        /** Make a user of the database */
+        post: operations["make-database-user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/users/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove a user of the database */
+        delete: operations["drop-database-user"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/users/{name}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a user of the database a new password */
+        post: operations["rotate-database-user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/what-if": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What would happen if a node died now */
+        get: operations["what-if"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/control": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The control plane's own nodes, and who leads */
+        get: operations["control"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/control/join-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A one-use token for one more control node */
+        post: operations["control-join-token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/control/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take a control node that is down out for good */
+        delete: operations["control-remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What can be made, and on which hosts */
+        get: operations["engines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -115,7 +870,7 @@ export interface paths {
         };
         /**
          * State as it changes (server-sent events)
-         * @description Event names and their data: `clusters` (ClusterSummary[], about once a second), `cluster` (ClusterDetail of ?cluster=, about twice a second), `operation` (Operation, on each change), `audit` (AuditRow). The id of an operation or audit event is a journal position: send it back as Last-Event-ID to miss nothing. A comment every 5 s keeps the connection alive.
+         * @description Event names and their data: `control` (ControlState) and `clusters` (ClusterSummary[]), about once a second, `cluster` (ClusterDetail of ?cluster=, about twice a second), `operation` (Operation, on each change), `audit` (AuditRow). The id of an operation or audit event is a journal position: send it back as Last-Event-ID to miss nothing. A comment every 5 s keeps the connection alive.
          */
         get: operations["events"];
         put?: never;
@@ -138,6 +893,74 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosts/join-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A one-use token for one more machine */
+        post: operations["host-join-token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosts/ssh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Install the agent on a machine over SSH */
+        post: operations["host-ssh"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosts/tasks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How an installation goes */
+        get: operations["host-task"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hosts/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Forget a machine and revoke its agent's certificate */
+        delete: operations["host-remove"];
         options?: never;
         head?: never;
         patch?: never;
@@ -177,6 +1000,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/me/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Change your own password; all other sessions end */
+        post: operations["own-password"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where people are told, and how the last messages went */
+        get: operations["notifications"];
+        /** Change where people are told */
+        put: operations["notifications-put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notifications/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a test message to every channel */
+        post: operations["notifications-test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/operations/{id}": {
         parameters: {
             query?: never;
@@ -188,6 +1063,23 @@ export interface paths {
         get: operations["operation"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/operations/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have an operation taken back before its point of no return */
+        post: operations["operation-cancel"];
         delete?: never;
         options?: never;
         head?: never;
@@ -211,6 +1103,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Kinds of machines */
+        get: operations["providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -222,6 +1131,23 @@ export interface paths {
         get: operations["session"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/set-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Set the password with a one-use link, and sign in */
+        post: operations["set-password"];
         delete?: never;
         options?: never;
         head?: never;
@@ -262,6 +1188,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** API tokens */
+        get: operations["tokens"];
+        put?: never;
+        /** Make an API token of your own */
+        post: operations["token-create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End an API token */
+        delete: operations["token-delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who may sign in */
+        get: operations["users"];
+        put?: never;
+        /** Make a user and a one-use link that sets the password */
+        post: operations["user-create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change a user's role, disable or enable */
+        put: operations["user-change"];
+        post?: never;
+        /** Delete a user */
+        delete: operations["user-delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{name}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a new one-use link that sets the password */
+        post: operations["user-link"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/version": {
         parameters: {
             query?: never;
@@ -283,6 +1297,92 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        AcknowledgeRequest: {
+            /**
+             * Format: int64
+             * @description 0: until it resolves
+             */
+            minutes?: number;
+            note?: string;
+        };
+        ActivityPage: {
+            /** @description pass as before= to read on; empty at the end */
+            next: string;
+            rows: components["schemas"]["AuditRow"][];
+        };
+        AddNodeRequest: {
+            /** @description id or name of the agent on the host */
+            agent: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description 0 or missing: a free one
+             */
+            port?: number;
+            /** Format: int64 */
+            priority?: number;
+            reason?: string;
+            tags?: components["schemas"]["TagsRequest"];
+        };
+        AdoptNode: {
+            address: string;
+            /** @description the agent that would watch it */
+            agent: string;
+            /** @description 64-bit integer as a decimal string */
+            lagBytes: string;
+            role: string;
+            version: string;
+        };
+        AdoptPreview: {
+            nodes: components["schemas"]["AdoptNode"][];
+            refusals: components["schemas"]["Refusal"][];
+        };
+        AdoptRequest: {
+            /** @description id or name of the agent that looks */
+            agent: string;
+            name: string;
+            password?: string;
+            /** @description host:port */
+            primary: string;
+            reason?: string;
+            user?: string;
+        };
+        Alert: {
+            acknowledgedBy: string | null;
+            /**
+             * Format: date-time
+             * @description null: until it resolves
+             */
+            acknowledgedUntil: string | null;
+            /** @description empty for the control plane */
+            cluster: string;
+            fix: string;
+            id: string;
+            /** @enum {string} */
+            kind: "lag" | "link-down" | "lease-at-risk" | "node-down" | "no-primary" | "disk-forecast" | "backup-age" | "even-nodes" | "no-promotable-node" | "agent-silent" | "control-plane-degraded" | "operation-needs-human";
+            /** Format: date-time */
+            lastSeen: string;
+            node: string;
+            note: string;
+            /** Format: date-time */
+            resolvedAt: string | null;
+            sentence: string;
+            /** @enum {string} */
+            severity: "warning" | "critical";
+            /** Format: date-time */
+            since: string;
+            /** @enum {string} */
+            state: "firing" | "acknowledged" | "resolved";
+        };
+        AlertList: {
+            alerts: components["schemas"]["Alert"][];
+        };
+        ApprovalAnswer: {
+            note?: string;
+        };
+        Approvals: {
+            approvals: components["schemas"]["Waiting"][];
+        };
         AuditChain: {
             ok: boolean;
             /** Format: int64 */
@@ -304,10 +1404,12 @@ export interface components {
             hash: string;
             id: string;
             ip: string;
+            /** @description what it was about: a kind of operation, sign-in, people, alert, schedule, attempt ... */
+            kind: string;
             node: string;
             operationId: string | null;
             /** @enum {string} */
-            outcome: "done" | "refused" | "rolled-back" | "running" | "failed";
+            outcome: "done" | "refused" | "cancelled" | "rolled-back" | "running" | "failed";
             role: string;
             /** @enum {string} */
             source: "ui" | "cli" | "api" | "auto";
@@ -315,6 +1417,181 @@ export interface components {
             stallMs: number | null;
             what: string;
             who: string;
+        };
+        AuditVerification: {
+            /** Format: int64 */
+            chains: number;
+            firstBad: components["schemas"]["BadRecord"] | null;
+            ok: boolean;
+            /** Format: int64 */
+            records: number;
+            sentence: string;
+        };
+        Availability: {
+            /** Format: int64 */
+            days: number;
+            /**
+             * Format: double
+             * @description of that, without a primary that answers
+             */
+            downSeconds: number;
+            /**
+             * Format: double
+             * @description time somebody looked
+             */
+            knownSeconds: number;
+            /**
+             * Format: double
+             * @description of the time that is known; null when none is
+             */
+            percent: number | null;
+            sentence: string;
+            /**
+             * Format: double
+             * @description writes waited in planned promotions; counted as down
+             */
+            stallSeconds: number;
+        };
+        Backup: {
+            /**
+             * Format: date-time
+             * @description when the data is of; for one that is not done, when it was begun
+             */
+            at: string;
+            /** Format: int64 */
+            bytes: number;
+            /** @description restore it beside, as a command to copy */
+            cli: string;
+            /** @description its last check could not restore it */
+            damaged: boolean;
+            encrypted: boolean;
+            engineVersion: string;
+            id: string;
+            /** @description null when they were not counted */
+            keys: (number | null) | null;
+            /** @enum {string} */
+            kind: "rdb";
+            node: string;
+            onPrimary: boolean;
+            operationId: string;
+            reason: string;
+            /** @description reading and loading, measured by the last check */
+            restoreMs: (number | null) | null;
+            /** @description of the engine's dump */
+            sha256: string;
+            /** @enum {string} */
+            state: "running" | "done" | "failed" | "verified" | "expired";
+            target: string;
+            /**
+             * Format: date-time
+             * @description of the last check, whatever it found
+             */
+            verifiedAt: string | null;
+            verifiedHow: string;
+            /** @description why it failed or was removed */
+            why: string;
+        };
+        BackupAccepted: {
+            operationId: string;
+        };
+        BackupDeletion: {
+            /** @description the backup's id */
+            typedName: string;
+        };
+        BackupDrill: {
+            /** Format: date-time */
+            at: string;
+            backup: string;
+            /** Format: int64 */
+            ms: number;
+            ok: boolean;
+            sentence: string;
+        };
+        BackupOverview: {
+            /** Format: int64 */
+            bytes: number;
+            cluster: string;
+            /**
+             * Format: int64
+             * @description backups in their target
+             */
+            count: number;
+            /** @description the cluster does not exist any more; its backups can be restored beside */
+            gone: boolean;
+            /**
+             * Format: date-time
+             * @description when the data of the newest backup is of
+             */
+            newest: string | null;
+            /**
+             * Format: date-time
+             * @description when the data of the newest verified backup is of
+             */
+            verified: string | null;
+        };
+        BackupOverviews: {
+            clusters: components["schemas"]["BackupOverview"][];
+        };
+        BackupRequest: {
+            /** @description empty: the best replica */
+            node?: string;
+            reason?: string;
+            /** @description empty: the one of the cluster's settings */
+            target?: string;
+        };
+        BackupTarget: {
+            /** Format: date-time */
+            checkedAt: string | null;
+            /** @description whose settings name it */
+            clusters: string[];
+            /** @description null: not checked yet */
+            healthy: (boolean | null) | null;
+            /** @enum {string} */
+            kind: "directory" | "s3";
+            location: string;
+            name: string;
+            /** @description what the last check found, as a sentence */
+            why: string;
+        };
+        BackupTargetRequest: {
+            accessKey?: string;
+            bucket?: string;
+            /** @description PEM of an authority beside the system's */
+            ca?: string;
+            endpoint?: string;
+            /** @enum {string} */
+            kind: "directory" | "s3";
+            name: string;
+            /** @description directory on the host of the agent that takes a backup; hosts share it only when it is a mount they share */
+            path?: string;
+            /** @description without TLS; only for a store on the agents' own machines */
+            plainHttp?: boolean;
+            prefix?: string;
+            region?: string;
+            secretKey?: string;
+        };
+        BackupTargets: {
+            targets: components["schemas"]["BackupTarget"][];
+        };
+        BackupWindow: {
+            /** Format: date-time */
+            earliest: string | null;
+            /** Format: date-time */
+            latest: string | null;
+        };
+        BadRecord: {
+            cluster: string;
+            /** @description empty when the record cannot be read */
+            id: string;
+            /**
+             * Format: int64
+             * @description place in the cluster's chain, from 1
+             */
+            index: number;
+            why: string;
+        };
+        CancelRequest: {
+            reason?: string;
         };
         Check: {
             fix: string;
@@ -332,6 +1609,26 @@ export interface components {
             warnAt: string;
             why: string;
         };
+        ClusterBackups: {
+            backups: components["schemas"]["Backup"][];
+            drillSchedule: string;
+            /** Format: int64 */
+            keep: number;
+            lastDrill: components["schemas"]["BackupDrill"] | null;
+            /**
+             * Format: date-time
+             * @description when the schedule is due next
+             */
+            nextAt: string | null;
+            /** @description @every 24h or five cron fields; empty: none */
+            schedule: string;
+            /** @description the verdict on this cluster's backups */
+            sentence: string;
+            target: string;
+            /** @description where the target is, as a sentence */
+            targetWhere: string;
+            window: components["schemas"]["BackupWindow"];
+        };
         ClusterDetail: {
             /** @description newest first, at most 10 */
             activity: components["schemas"]["AuditRow"][];
@@ -339,10 +1636,12 @@ export interface components {
             durability: string;
             /** @enum {string} */
             engine: "eventstore" | "redis";
+            failover: components["schemas"]["FailoverView"] | null;
             /** @description 64-bit integer as a decimal string */
             generation: string;
             id: string;
             lastRoleChange: components["schemas"]["RoleChange"] | null;
+            lease: components["schemas"]["LeaseView"] | null;
             links: components["schemas"]["Link"][];
             /** Format: int64 */
             membersTotal: number;
@@ -408,6 +1707,247 @@ export interface components {
             label: string;
             value: string;
         };
+        ControlNode: {
+            /** @description where agents and other control nodes reach it */
+            address: string;
+            /** @description bytes of the journal it has not read yet */
+            lag: string;
+            name: string;
+            /** @enum {string} */
+            role: "leader" | "follower" | "unknown";
+            /** @description the node that gave this answer */
+            self: boolean;
+            /** @description of its leadership; 0 for a follower */
+            term: string;
+            up: boolean;
+            /** @description its page */
+            url: string;
+            version: string;
+        };
+        ControlState: {
+            /** @description empty when none is known */
+            leader: string;
+            /** @description false: this node shows old data and refuses changes */
+            majority: boolean;
+            nodes: components["schemas"]["ControlNode"][];
+            quorum: components["schemas"]["Quorum"];
+            sentence: string;
+            /** Format: int64 */
+            staleSeconds: number;
+            /** @description 64-bit integer as a decimal string */
+            term: string;
+        };
+        ControlToken: {
+            command: string;
+            /** Format: date-time */
+            expiresAt: string;
+            token: string;
+        };
+        CreateAccepted: {
+            credentials: components["schemas"]["CredentialsAnswer"] | null;
+            operationId: string;
+            warnings: string[];
+        };
+        CreateRequest: {
+            allowCidrs?: string[];
+            deletionProtection?: boolean;
+            /** @description async (default) or sync */
+            durability?: string;
+            engine: string;
+            /** @description off, no-loss or bounded-loss; missing: no-loss with sync, else bounded-loss */
+            failover?: string;
+            /**
+             * Format: int64
+             * @description limit of each server; 0 none
+             */
+            memoryBytes?: number;
+            name: string;
+            nodes: components["schemas"]["NewNodeRequest"][];
+            reason?: string;
+            /**
+             * Format: int64
+             * @description replicas in step for a write to be taken; with sync at least 1
+             */
+            syncReplicas?: number;
+            /** @description missing: the version the hosts agree on */
+            version?: string;
+        };
+        CredentialsAnswer: {
+            password: string;
+            user: string;
+        };
+        DatabasePassword: {
+            name: string;
+            operationId: string;
+            password: string;
+        };
+        DatabaseUser: {
+            /** @enum {string} */
+            acl: "read" | "readwrite" | "admin";
+            /** Format: date-time */
+            at: string;
+            enabled: boolean;
+            name: string;
+        };
+        DatabaseUserList: {
+            users: components["schemas"]["DatabaseUser"][];
+        };
+        DatabaseUserRequest: {
+            access: string;
+            name: string;
+        };
+        DeleteRequest: {
+            reason?: string;
+            typedName: string;
+            /** @description remove the data too */
+            wipe?: boolean;
+        };
+        Delivery: {
+            /** Format: date-time */
+            at: string;
+            channel: string;
+            error: string;
+            ok: boolean;
+            subject: string;
+            /** Format: int64 */
+            tries: number;
+        };
+        Done: {
+            sentence: string;
+        };
+        EmailSettings: {
+            from: string;
+            readonly hasPassword?: boolean;
+            host: string;
+            password?: string;
+            /** Format: int64 */
+            port: number;
+            /**
+             * @description none only towards this machine
+             * @enum {string}
+             */
+            tls?: "starttls" | "implicit" | "none";
+            to: string[];
+            user?: string;
+        };
+        Endpoint: {
+            /** @description ids of those that serve it now */
+            agents: string[];
+            /** Format: int64 */
+            clients: number;
+            counters: components["schemas"]["EndpointCounters"];
+            enabled: boolean;
+            /** @description 64-bit integer as a decimal string */
+            generation: string;
+            /**
+             * Format: int64
+             * @description clients with a request that waits
+             */
+            heldNow: number;
+            host: string;
+            /**
+             * Format: double
+             * @description how long requests waited at the last move
+             */
+            lastSwitchMs: number | null;
+            /**
+             * Format: int64
+             * @description how far behind a replica may be to be read from
+             */
+            maxLagBytes: number;
+            /** @description agents that serve it; none: chosen */
+            on: string[];
+            readOnly: string;
+            /** Format: int64 */
+            readOnlyPort: number;
+            /** @description host:port, empty while not served */
+            readWrite: string;
+            /** Format: int64 */
+            readWritePort: number;
+            /** @description reads do not fall back to the primary */
+            replicasOnly: boolean;
+            /** @enum {string} */
+            state: "forwarding" | "holding" | "closed";
+            /** @description the node writes go to */
+            target: string;
+            why: string;
+        };
+        EndpointCounters: {
+            /** Format: int64 */
+            connections: number;
+            /**
+             * Format: int64
+             * @description requests refused after waiting
+             */
+            refused: number;
+            /** Format: int64 */
+            requests: number;
+            /**
+             * Format: int64
+             * @description requests that a second server carried out, the first one not
+             */
+            sentAgain: number;
+            /**
+             * Format: int64
+             * @description too many clients
+             */
+            turnedAway: number;
+            /**
+             * Format: int64
+             * @description requests answered outcome unknown
+             */
+            unknown: number;
+            /**
+             * Format: int64
+             * @description requests that waited for a primary
+             */
+            waited: number;
+        };
+        EndpointRequest: {
+            enabled: boolean;
+            /** @description address listened on, 127.0.0.1 by default */
+            host?: string;
+            /** Format: int64 */
+            maxLagBytes?: number;
+            on?: string[];
+            /** Format: int64 */
+            readOnlyPort?: number;
+            /** Format: int64 */
+            readWritePort?: number;
+            replicasOnly?: boolean;
+        };
+        EngineList: {
+            engines: components["schemas"]["EngineOffer"][];
+        };
+        EngineOffer: {
+            engine: string;
+            versions: components["schemas"]["VersionOffer"][];
+        };
+        FailoverAckInputBody: Record<string, never>;
+        FailoverRequest: {
+            acceptLoss?: boolean;
+            /** @description the node wanted; empty: the one furthest along */
+            node?: string;
+            reason?: string;
+            /** @description the node's name, or the cluster's where no node is named */
+            typedName: string;
+        };
+        FailoverView: {
+            /** @description why nobody is promoted although the primary is gone */
+            blocked: string | null;
+            /**
+             * Format: date-time
+             * @description until then a person must acknowledge before another automatic failover
+             */
+            coolDownUntil: string | null;
+            /** @enum {string} */
+            decision: "nothing" | "suspect" | "waiting" | "failover" | "restart" | "blocked" | "cool-down" | "suspended";
+            /** @enum {string} */
+            mode: "off" | "no-loss" | "bounded-loss";
+            sentence: string;
+            /** Format: date-time */
+            suspendedUntil: string | null;
+        };
         Hardware: {
             /** Format: int64 */
             cores: number;
@@ -419,21 +1959,141 @@ export interface components {
             memoryBytes: string;
             model: string;
         };
+        History: {
+            /** Format: date-time */
+            from: string;
+            metric: string;
+            series: components["schemas"]["Series"][];
+            /** @description only of metric stall */
+            stalls?: components["schemas"]["StallSummary"];
+            /**
+             * Format: int64
+             * @description seconds of one point; 0 where each point is one event
+             */
+            step: number;
+            /** Format: date-time */
+            to: string;
+            unit: string;
+        };
         Host: {
             agent: string;
+            arch: string;
+            connected: boolean;
             /** Format: int64 */
             cores: number;
+            /** @description the volume of the agent's directory; null when it was not measured */
+            disk: components["schemas"]["HostDisk"] | null;
+            /** @description the agent's id */
+            id: string;
+            instances: components["schemas"]["HostInstance"][];
             /** Format: date-time */
+            joinedAt: string | null;
+            /**
+             * Format: date-time
+             * @description null when it has not reported since the control plane started
+             */
             lastReport: string | null;
+            /** Format: double */
+            load1: number;
             location: string;
             /** @description 64-bit integer as a decimal string */
             memoryBytes: string;
+            model: string;
             name: string;
             os: string;
             provider: string;
+            /**
+             * @description how databases are kept running
+             * @enum {string}
+             */
+            supervision: "child" | "systemd" | "unknown";
+            /** @description of the agent */
+            version: string;
+        };
+        HostDisk: {
+            /** @description 64-bit integer as a decimal string */
+            free: string;
+            /** @description 64-bit integer as a decimal string */
+            total: string;
+        };
+        HostInstance: {
+            cluster: string;
+            node: string;
+            role: string;
         };
         HostList: {
             hosts: components["schemas"]["Host"][];
+        };
+        HostStep: {
+            /** Format: date-time */
+            at: string;
+            detail: string;
+            /** @enum {string} */
+            step: "connect" | "look" | "upload" | "join" | "start";
+        };
+        HostTask: {
+            address: string;
+            endedAt: (string | null) | null;
+            /** @description why it failed, else empty */
+            error: string;
+            id: string;
+            /** Format: date-time */
+            startedAt: string;
+            /** @enum {string} */
+            state: "running" | "done" | "failed";
+            steps: components["schemas"]["HostStep"][];
+        };
+        HostTaskAccepted: {
+            taskId: string;
+        };
+        HostTokenRequest: {
+            /** @description name the host shall have; by default its own */
+            name?: string;
+        };
+        Incident: {
+            /** @description oldest first */
+            entries: components["schemas"]["IncidentEntry"][];
+            /** Format: date-time */
+            from: string;
+            title: string;
+            /** Format: date-time */
+            to: string;
+        };
+        IncidentEntry: {
+            /** Format: date-time */
+            at: string;
+            /** @enum {string} */
+            kind: "operation" | "step" | "role" | "alert" | "observed" | "attempt";
+            operationId: string | null;
+            sentence: string;
+        };
+        Invitation: {
+            /** Format: date-time */
+            expiresAt: string;
+            /** @description works once; give it to that person only */
+            setupLink: string;
+            user: components["schemas"]["Person"];
+        };
+        LeaseView: {
+            /**
+             * Format: int64
+             * @description until another node may be named; 0 when it may be
+             */
+            expiresInMs: number;
+            /** @description 64-bit integer as a decimal string */
+            generation: string;
+            /** @description a process beside the agent ends the engine when the agent cannot */
+            guarded: boolean;
+            holder: string;
+            /**
+             * @description how the primary behaves when it cannot renew, in force now
+             * @enum {string}
+             */
+            mode: "strict" | "failsafe";
+            /** @enum {string} */
+            state: "held" | "at-risk" | "expired" | "released" | "none";
+            /** Format: int64 */
+            ttlMs: number;
         };
         Link: {
             from: string;
@@ -446,9 +2106,74 @@ export interface components {
             to: string;
             up: boolean;
         };
+        LinkUse: {
+            password: string;
+            token: string;
+        };
         LoginRequest: {
             password: string;
             username: string;
+        };
+        LostWrites: {
+            /** @description newest first */
+            bundles: components["schemas"]["LostWritesBundle"][];
+        };
+        LostWritesBundle: {
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description in the .aof file beside it, of which the first may not be lost; null when not known
+             */
+            commands: number | null;
+            /** @description that took over from it */
+            generation: string;
+            host: string;
+            node: string;
+            /** @description on that host */
+            path: string;
+            sentence: string;
+        };
+        MaintenanceRequest: {
+            /**
+             * Format: int64
+             * @description 0 ends it
+             */
+            minutes: number;
+            reason?: string;
+        };
+        NewNodeRequest: {
+            /** @description id or name of the agent on the host */
+            agent: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description 0 or missing: a free one
+             */
+            port?: number;
+            /** Format: int64 */
+            priority?: number;
+            tags?: components["schemas"]["TagsRequest"];
+        };
+        NewPerson: {
+            name: string;
+            /** @enum {string} */
+            role: "viewer" | "auditor" | "operator" | "approver" | "admin";
+        };
+        NewToken: {
+            /**
+             * Format: int64
+             * @default 90
+             */
+            days: number;
+            name: string;
+            /**
+             * @description at most what you may yourself
+             * @enum {string}
+             */
+            role: "viewer" | "auditor" | "operator" | "approver" | "admin";
         };
         Node: {
             address: string;
@@ -477,13 +2202,46 @@ export interface components {
             /** @description the role our record wants, when it differs from role */
             shouldBe: string | null;
             status: components["schemas"]["NodeStatus"];
+            tags: components["schemas"]["NodeTags"];
             /** @description 64-bit integer as a decimal string */
             term: string | null;
+        };
+        NodeOutcome: {
+            node: string;
+            sentence: string;
         };
         NodeStatus: {
             /** @enum {string} */
             level: "up" | "degraded" | "down" | "unknown";
             sentence: string;
+        };
+        NodeTags: {
+            /**
+             * Format: date-time
+             * @description when the default tags come back; null: never
+             */
+            expires: string | null;
+            /**
+             * Format: date-time
+             * @description until when nothing is promoted to it; null: not in maintenance
+             */
+            maintenance: string | null;
+            never: boolean;
+            noBackup: boolean;
+            noFailover: boolean;
+            noSync: boolean;
+            /** Format: int64 */
+            priority: number;
+        };
+        NotificationSettings: {
+            /** @description let a webhook redirect to a private address */
+            allowPrivate?: boolean;
+            /** @description the last ones, newest first */
+            readonly deliveries?: components["schemas"]["Delivery"][];
+            email: components["schemas"]["EmailSettings"] | null;
+            /** @description what is wrong with the stored settings */
+            readonly problem?: string;
+            webhooks: components["schemas"]["WebhookSettings"][];
         };
         Operation: {
             cluster: string;
@@ -494,7 +2252,7 @@ export interface components {
             generation: string;
             id: string;
             /** @enum {string} */
-            kind: "promotion" | "switch-back";
+            kind: "promotion" | "switch-back" | "failover" | "forced-promotion" | "create-cluster" | "adopt-cluster" | "add-node" | "remove-node" | "delete-cluster" | "configure" | "resync" | "maintenance" | "backup" | "restore" | "restore-drill";
             node: string;
             outcome: string;
             pastPointOfNoReturn: boolean;
@@ -512,7 +2270,69 @@ export interface components {
             /** @enum {string} */
             state: "requested" | "running" | "done" | "rolled-back" | "refused" | "needs-human";
             steps: components["schemas"]["Step"][];
+            /** @description what it does, for kinds other than promotions */
+            title: string;
             undo: components["schemas"]["Undo"] | null;
+        };
+        OperationStarted: {
+            operationId: string;
+        };
+        ParameterList: {
+            parameters: components["schemas"]["ParameterView"][];
+        };
+        ParameterView: {
+            default: string;
+            description: string;
+            name: string;
+            needsRestart: boolean;
+            /** @description the value that the next start of the servers brings */
+            pending: string | null;
+            /** @description in force on the primary; empty when it does not answer */
+            value: string;
+        };
+        ParametersRequest: {
+            reason?: string;
+            values: {
+                [key: string]: string;
+            };
+        };
+        PasswordChange: {
+            new: string;
+            old: string;
+        };
+        PauseRequest: {
+            /**
+             * Format: int64
+             * @description 0 ends the pause
+             */
+            minutes: number;
+            reason?: string;
+        };
+        Person: {
+            /** Format: date-time */
+            createdAt: string;
+            disabled: boolean;
+            /** @description a set-password link is open */
+            invited: boolean;
+            /**
+             * Format: date-time
+             * @description the last recorded action; null when there is none
+             */
+            lastSeen: string | null;
+            name: string;
+            /** @description no password was set yet */
+            pending: boolean;
+            /** @enum {string} */
+            role: "viewer" | "auditor" | "operator" | "approver" | "admin";
+            you: boolean;
+        };
+        PersonChange: {
+            disabled?: boolean;
+            /** @enum {string} */
+            role?: "viewer" | "auditor" | "operator" | "approver" | "admin";
+        };
+        PersonList: {
+            users: components["schemas"]["Person"][];
         };
         Plan: {
             /** Format: double */
@@ -546,6 +2366,66 @@ export interface components {
             /** @description how the step is taken back, or why it cannot be */
             undo: string;
         };
+        PolicyRequest: {
+            allowCidrs?: string[];
+            approval?: boolean;
+            /** Format: int64 */
+            backupKeep?: number;
+            backupSchedule?: string;
+            backupTarget?: string;
+            /** Format: int64 */
+            coolDownSeconds?: number;
+            deletionProtection?: boolean;
+            drillSchedule?: string;
+            durability?: string;
+            failover?: string;
+            /** Format: int64 */
+            leaseTtlMs?: number;
+            /**
+             * Format: date-time
+             * @description a time in the past ends it
+             */
+            maintenanceUntil?: string;
+            /** Format: int64 */
+            maxLossAgeSeconds?: number;
+            /** Format: int64 */
+            maxLossBytes?: number;
+            mode?: string;
+            restartFirst?: boolean;
+            /** @description 64-bit integer as a decimal string */
+            revision?: string;
+            /** Format: int64 */
+            syncReplicas?: number;
+        };
+        PolicyView: {
+            allowCidrs: string[];
+            approval: boolean;
+            /** Format: int64 */
+            backupKeep: number;
+            backupSchedule: string;
+            backupTarget: string;
+            /** Format: int64 */
+            coolDownSeconds: number;
+            deletionProtection: boolean;
+            drillSchedule: string;
+            /** @enum {string} */
+            durability: "async" | "sync";
+            /** @enum {string} */
+            failover: "off" | "no-loss" | "bounded-loss";
+            /** Format: int64 */
+            leaseTtlMs: number;
+            /** Format: date-time */
+            maintenanceUntil: string | null;
+            /** Format: int64 */
+            maxLossAgeSeconds: number;
+            /** Format: int64 */
+            maxLossBytes: number;
+            /** @enum {string} */
+            mode: "strict" | "failsafe" | "auto";
+            restartFirst: boolean;
+            /** Format: int64 */
+            syncReplicas: number;
+        };
         PrimaryRef: {
             location: string;
             node: string;
@@ -554,6 +2434,7 @@ export interface components {
             code: string;
             detail: string;
             fix: string;
+            hostKey?: string;
             operationId?: string;
             refusals?: components["schemas"]["Refusal"][];
             report?: components["schemas"]["Report"];
@@ -568,13 +2449,24 @@ export interface components {
             reason: string;
         };
         PromotionAccepted: {
+            /** @description set when it waits for a second person */
+            approvalId?: string;
             dryRun: boolean;
             /** @description empty for a dry run */
             operationId: string;
             /** @description only for a dry run */
             plan?: components["schemas"]["Plan"];
+            /** @description set when it waits for its time */
+            scheduleId?: string;
+            /** @description requested, scheduled or awaiting-approval */
+            state?: string;
         };
         PromotionRequest: {
+            /**
+             * Format: date-time
+             * @description start then instead of now
+             */
+            at?: string;
             dryRun?: boolean;
             /** @description 64-bit integer as a decimal string */
             generation: string;
@@ -597,11 +2489,43 @@ export interface components {
             readBack: string | null;
             sentence: string;
         };
+        Provider: {
+            /** @description machines can be made and deleted through it */
+            canMake: boolean;
+            /** @description an agent can be installed through it */
+            canReach: boolean;
+            name: string;
+            title: string;
+            usable: boolean;
+            /** @description why it is not usable, or what it does */
+            why: string;
+        };
+        ProviderList: {
+            providers: components["schemas"]["Provider"][];
+        };
+        Quorum: {
+            /** Format: int64 */
+            alive: number;
+            /** Format: int64 */
+            needed: number;
+        };
+        ReasonRequest: {
+            reason?: string;
+        };
         Refusal: {
             code: string;
             detail: string;
             fix: string;
             title: string;
+        };
+        RemoveRequest: {
+            /** @description 64-bit integer as a decimal string */
+            generation: string;
+            overrides?: string[];
+            reason?: string;
+            typedName: string;
+            /** @description remove its data too */
+            wipe?: boolean;
         };
         Report: {
             /** Format: date-time */
@@ -615,6 +2539,32 @@ export interface components {
             promotable: boolean;
             reason: string;
         };
+        RestoreAccepted: {
+            /** @description of the new cluster, for beside; shown once */
+            credentials: components["schemas"]["RestoreCredentials"] | null;
+            operationId: string;
+        };
+        RestoreCredentials: {
+            password: string;
+            user: string;
+        };
+        RestoreRequest: {
+            /** @description host of the new cluster, for beside; empty: the one that took the backup */
+            agent?: string;
+            /** @description the cluster's generation as seen, for in-place */
+            generation?: string;
+            /** @enum {string} */
+            mode: "beside" | "in-place";
+            /** @description of the new cluster, for beside */
+            name?: string;
+            reason?: string;
+            /** @description the cluster's name, for in-place */
+            typedName?: string;
+        };
+        ResyncRequest: {
+            overrides?: string[];
+            reason?: string;
+        };
         RoleChange: {
             /** Format: date-time */
             at: string;
@@ -625,12 +2575,47 @@ export interface components {
             node: string;
             role: string;
         };
+        SSHRequest: {
+            address: string;
+            /** @description the fingerprint a person confirmed; without it the answer shows the machine's */
+            hostKey?: string;
+            /** @description private key in PEM, without a passphrase */
+            key?: string;
+            location?: string;
+            name?: string;
+            password?: string;
+            /**
+             * Format: int64
+             * @description 22 by default
+             */
+            port?: number;
+            user: string;
+        };
+        Schedules: {
+            schedules: components["schemas"]["Waiting"][];
+        };
+        Series: {
+            node: string;
+            /** @description [milliseconds since 1970, value]; intervals nobody saw are left out */
+            points: number[][];
+        };
         Session: {
             /** Format: date-time */
             expiresAt: string;
             /** @enum {string} */
-            role: "viewer" | "operator" | "admin";
+            role: "viewer" | "auditor" | "operator" | "approver" | "admin";
             username: string;
+        };
+        Settings: {
+            consequences: string[];
+            ifNodeDies: components["schemas"]["NodeOutcome"][];
+            ifPrimaryDies: string;
+            /** @description set when the change goes on as an operation */
+            operationId: string | null;
+            policy: components["schemas"]["PolicyView"];
+            /** @description send it back with a change */
+            revision: string;
+            warnings: string[];
         };
         SetupRequest: {
             password: string;
@@ -657,6 +2642,14 @@ export interface components {
              */
             probeMs: number | null;
         };
+        StallSummary: {
+            /** Format: int64 */
+            count: number;
+            /** Format: double */
+            maxMs: number;
+            /** Format: double */
+            medianMs: number;
+        };
         Step: {
             command: string;
             detail: string;
@@ -670,6 +2663,54 @@ export interface components {
             /** @enum {string} */
             state: "pending" | "running" | "done" | "failed" | "undone" | "skipped";
             title: string;
+        };
+        TagsRequest: {
+            /**
+             * Format: date-time
+             * @description when the default tags come back
+             */
+            expires?: string;
+            /** @description not promoted even by hand */
+            never?: boolean;
+            /** @description no backup is taken on it */
+            noBackup?: boolean;
+            /** @description never promoted automatically; by hand with a reason */
+            noFailover?: boolean;
+            /** @description does not count for synchronous durability */
+            noSync?: boolean;
+            /**
+             * Format: int64
+             * @description higher is preferred, 0 never automatically; missing: 100
+             */
+            priority?: number;
+        };
+        TestResult: {
+            deliveries: components["schemas"]["Delivery"][];
+        };
+        Token: {
+            /** Format: date-time */
+            createdAt: string;
+            expired: boolean;
+            /** Format: date-time */
+            expiresAt: string;
+            id: string;
+            /**
+             * Format: date-time
+             * @description last use since this control node started
+             */
+            lastSeen: string | null;
+            name: string;
+            /** @description the user it acts for; empty for the command line's */
+            owner: string;
+            role: string;
+        };
+        TokenCreated: {
+            /** @description shown once; kept only as a hash */
+            secret: string;
+            token: components["schemas"]["Token"];
+        };
+        TokenList: {
+            tokens: components["schemas"]["Token"][];
         };
         Undo: {
             available: boolean;
@@ -696,6 +2737,55 @@ export interface components {
             commit: string;
             version: string;
         };
+        VersionOffer: {
+            /** @description agent ids */
+            hosts: string[];
+            version: string;
+        };
+        Waiting: {
+            approver: string;
+            /** Format: date-time */
+            askedAt: string;
+            /**
+             * Format: date-time
+             * @description when it shall start; null: as soon as it is approved
+             */
+            at: string | null;
+            cluster: string;
+            /** Format: date-time */
+            endedAt: string | null;
+            /**
+             * Format: date-time
+             * @description when it is refused if nobody approves
+             */
+            expiresAt: string | null;
+            id: string;
+            /** @description whether you may approve it */
+            mayApprove: boolean;
+            node: string;
+            operationId: string | null;
+            overrides: string[];
+            reason: string;
+            /** @description what the requester saw */
+            report: components["schemas"]["Report"] | null;
+            reportHash: string;
+            requester: string;
+            /** @enum {string} */
+            state: "awaiting-approval" | "scheduled" | "starting" | "started" | "refused" | "cancelled";
+            why: string;
+        };
+        WebhookSettings: {
+            readonly hasSecret?: boolean;
+            secret?: string;
+            url: string;
+        };
+        WhatIf: {
+            lossBound: string;
+            /** @description the node that would be primary; empty when none */
+            next: string;
+            sentence: string;
+            steps: string[];
+        };
     };
     responses: never;
     parameters: never;
@@ -705,6 +2795,389 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    activity: {
+        parameters: {
+            query?: {
+                /** @description the next of the page before */
+                before?: string;
+                limit?: number;
+                cluster?: string;
+                who?: string;
+                outcome?: string;
+                kind?: string;
+                from?: string;
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    alerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "alert-acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcknowledgeRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approvals: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approvals"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApprovalAnswer"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Waiting"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    reject: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ApprovalAnswer"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Waiting"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "audit-export": {
+        parameters: {
+            query?: {
+                /** @description csv (the default) or json */
+                format?: "csv" | "json";
+                /** @description one cluster, or "system"; all when left out */
+                cluster?: string;
+                /** @description records not older */
+                from?: string;
+                /** @description records older */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the records, by cluster, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": string;
+                    "text/csv": string;
+                };
+            };
+        };
+    };
+    "audit-verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerification"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backup-targets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupTargets"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "put-backup-target": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackupTargetRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupTarget"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-backup-target": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    backups: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupOverviews"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     clusters: {
         parameters: {
             query?: never;
@@ -721,6 +3194,105 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ClusterList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-cluster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreateAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "adopt-cluster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdoptRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "adopt-preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AdoptRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AdoptPreview"];
                 };
             };
             /** @description Error */
@@ -800,6 +3372,662 @@ export interface operations {
             };
         };
     };
+    availability: {
+        parameters: {
+            query?: {
+                days?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Availability"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "cluster-backups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClusterBackups"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "take-backup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackupRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-backup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                backup: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackupDeletion"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                backup: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RestoreAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "verify-backup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                backup: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-cluster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeleteRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "restore-drill": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReasonRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackupAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    endpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Endpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "endpoint-put": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndpointRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Endpoint"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    failover: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FailoverRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "failover-acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FailoverAckInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailoverView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "failover-pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PauseRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailoverView"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    history: {
+        parameters: {
+            query?: {
+                metric?: "lag" | "writes" | "memory" | "diskFree" | "stall";
+                /** @description an hour ago when left out */
+                from?: string;
+                to?: string;
+                /** @description seconds; made coarser where nothing as fine is kept */
+                step?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    incident: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                operation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incident"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "lost-writes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LostWrites"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "add-node": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddNodeRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    maintenance: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MaintenanceRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Node"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "remove-node": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     report: {
         parameters: {
             query?: never;
@@ -819,6 +4047,144 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Report"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resync: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResyncRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tags: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TagsRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Node"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    parameters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ParameterList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "put-parameters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ParametersRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
                 };
             };
             /** @description Error */
@@ -902,6 +4268,416 @@ export interface operations {
             };
         };
     };
+    schedules: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedules"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "schedule-cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                schedule: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Waiting"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "put-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PolicyRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "database-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatabaseUserList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "make-database-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DatabaseUserRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatabasePassword"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "drop-database-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "rotate-database-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatabasePassword"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "what-if": {
+        parameters: {
+            query: {
+                node: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhatIf"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    control: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ControlState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "control-join-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ControlToken"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "control-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ControlState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    engines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     events: {
         parameters: {
             query?: {
@@ -934,6 +4710,134 @@ export interface operations {
             query?: never;
             header?: never;
             path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "host-join-token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HostTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ControlToken"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "host-ssh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SSHRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostTaskAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "host-task": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostTask"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "host-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
             cookie?: never;
         };
         requestBody?: never;
@@ -1020,6 +4924,131 @@ export interface operations {
             };
         };
     };
+    "own-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordChange"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationSettings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "notifications-put": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NotificationSettings"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationSettings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "notifications-test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestResult"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     operation: {
         parameters: {
             query?: never;
@@ -1030,6 +5059,41 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "operation-cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CancelRequest"];
+            };
+        };
         responses: {
             /** @description OK */
             200: {
@@ -1086,6 +5150,35 @@ export interface operations {
             };
         };
     };
+    providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     session: {
         parameters: {
             query?: never;
@@ -1098,6 +5191,40 @@ export interface operations {
             /** @description OK */
             200: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkUse"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1165,6 +5292,258 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SetupState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    tokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "token-create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewToken"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenCreated"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "token-delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    users: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "user-create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPerson"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invitation"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "user-change": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonChange"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Person"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "user-delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "user-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Invitation"];
                 };
             };
             /** @description Error */

@@ -30,7 +30,11 @@ export const theme = createTheme({
   cursorType: 'pointer',
   respectReducedMotion: true,
   components: {
-    Button: { defaultProps: { size: 'sm' }, styles: { label: { fontWeight: 600 } } },
+    // The library's small button is too small to read.
+    Button: { defaultProps: { size: 'sm' }, styles: { label: { fontWeight: 600 } }, vars: (_theme: unknown, props: { size?: unknown }) => ({ root: props.size === 'xs' ? { '--button-fz': '13px', '--button-height': '32px' } : {} }) },
+    InputWrapper: { defaultProps: { inputWrapperOrder: ['label', 'input', 'description', 'error'] }, styles: { label: { fontWeight: 550, marginBottom: 3 }, description: { fontSize: 12.5, lineHeight: 1.4, marginTop: 4, color: 'var(--ink-3)' }, error: { fontSize: 12.5, marginTop: 4 } } },
+    Checkbox: { styles: { description: { fontSize: 12.5, lineHeight: 1.4, marginTop: 1 } } },
+    Switch: { styles: { description: { fontSize: 12.5, lineHeight: 1.4, marginTop: 1 } } },
     Tooltip: { defaultProps: { withArrow: false, openDelay: 250, multiline: true, maw: 320, color: 'var(--ink)', events: { hover: true, focus: true, touch: true } }, styles: { tooltip: { color: 'var(--surface)', fontSize: 13, lineHeight: 1.4 } } },
     Modal: { defaultProps: { overlayProps: { backgroundOpacity: 0.45, blur: 2 }, transitionProps: { transition: 'fade', duration: 120 } } },
     Drawer: { defaultProps: { overlayProps: { backgroundOpacity: 0.35, blur: 1 }, transitionProps: { duration: 160 } } },

@@ -61,7 +61,7 @@ export function ActionDialog<Out>({ title, children, typed, reason, verb, danger
         {reason && (
           <TextInput
             label="Reason"
-            description={reason === 'needed' ? 'Needed; the audit keeps it.' : 'Optional; the audit keeps it.'}
+            description={reason === 'needed' ? 'The audit keeps it.' : 'Optional; the audit keeps it.'}
             name="reason"
             maxLength={500}
             value={why}

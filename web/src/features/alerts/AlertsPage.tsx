@@ -3,9 +3,9 @@ import { Link } from '@tanstack/react-router';
 import { useState } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { Alert } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
+import type { Alert } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { Age } from '../../components/Age';
 import { StatusBadge, ToneIcon } from '../../components/Badges';
@@ -65,7 +65,7 @@ function Item({ alert: a, onAcknowledge }: { alert: Alert; onAcknowledge?: () =>
     <li className={classes.item} data-tone={tone} data-state={a.state} data-testid="alert">
       <ToneIcon tone={tone} size={20} />
       <div className={classes.text}>
-        <strong>{sentenceCase(a.sentence)}</strong>
+        <strong>{a.sentence}</strong>
         {a.fix && (
           <p>
             <span className={classes.do}>What to do:</span> {sentenceCase(a.fix)}
@@ -114,7 +114,7 @@ function AcknowledgeDialog({ alert, onClose }: { alert: Alert; onClose: () => vo
       onClose={onClose}
     >
       <p>
-        <strong>{sentenceCase(alert.sentence)}</strong>
+        <strong>{alert.sentence}</strong>
       </p>
       <p>Your name stands beside it and no more messages are sent. Its cause stays until it is repaired.</p>
       <NumberField label="Silent for, minutes" description="Empty: until it is resolved." value={minutes} onChange={setMinutes} min={1} max={43_200} />

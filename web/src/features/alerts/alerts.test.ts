@@ -1,5 +1,5 @@
+import type { Alert } from '../../api/types';
 import { expect, it } from 'vitest';
-import type { Alert } from '../../api/contract';
 import { alertTone, byUrgency, firing } from './alerts';
 
 const alert = (id: string, over: Partial<Alert>): Alert => ({

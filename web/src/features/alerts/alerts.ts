@@ -1,4 +1,4 @@
-import type { Alert, AlertState } from '../../api/contract';
+import type { Alert, AlertState } from '../../api/types';
 import type { Tone } from '../../lib/severity';
 
 export const stateWord: Record<AlertState, string> = { firing: 'Firing', acknowledged: 'Acknowledged', resolved: 'Resolved' };

@@ -1,6 +1,6 @@
-import type { Alert } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { Alert } from '../../api/types';
 
 /** Alerts change rarely and are looked at long: asked for this often. */
 const pollMs = 5000;

@@ -1,6 +1,6 @@
-import type { Waiting } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { Waiting } from '../../api/types';
 
 const pollMs = 5000;
 

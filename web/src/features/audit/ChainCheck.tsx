@@ -3,8 +3,8 @@ import { IconLink } from '@tabler/icons-react';
 import { useMutation } from '@tanstack/react-query';
 import { has } from '../../api/capabilities';
 import { api } from '../../api/client';
-import type { AuditVerification } from '../../api/contract';
 import { troubleFrom } from '../../api/errors';
+import type { AuditVerification } from '../../api/types';
 import { StatusBadge } from '../../components/Badges';
 import { group } from '../../lib/format';
 

@@ -1,5 +1,5 @@
+import type { BackupSummary } from '../../api/types';
 import { Link } from '@tanstack/react-router';
-import type { BackupSummary } from '../../api/contract';
 import { Age } from '../../components/Age';
 import { StatusBadge } from '../../components/Badges';
 import { DataTable, type Column } from '../../components/DataTable';
@@ -15,7 +15,7 @@ export function BackupsPage() {
   const backups = useBackups();
   const clusters = useClusters();
   const known = new Map((backups.data?.clusters ?? []).map((b) => [b.cluster, b]));
-  for (const c of clusters.data ?? []) if (c.engine !== 'eventstore' && !known.has(c.id)) known.set(c.id, { cluster: c.id, newest: null, verified: null, count: 0, bytes: 0 });
+  for (const c of clusters.data ?? []) if (c.engine !== 'eventstore' && !known.has(c.id)) known.set(c.id, { cluster: c.id, newest: null, verified: null, count: 0, bytes: 0, gone: false });
   const rows = [...known.values()].sort((a, b) => (a.newest ? Date.parse(a.newest) : 0) - (b.newest ? Date.parse(b.newest) : 0) || a.cluster.localeCompare(b.cluster));
   const columns: Column<BackupSummary>[] = [
     {

@@ -4,10 +4,9 @@ import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { Accepted, Backup, ClusterBackups } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
-import type { ClusterDetail } from '../../api/types';
+import type { Accepted, Backup, ClusterBackups, ClusterDetail, Credentials, RestoreAccepted } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { Age } from '../../components/Age';
 import { StatusBadge } from '../../components/Badges';
@@ -16,8 +15,9 @@ import { Empty, Note } from '../../components/Faces';
 import { Choice } from '../../components/Fields';
 import { Facts, Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
+import { SecretDialog } from '../../components/SecretDialog';
 import { cli } from '../../lib/cli';
-import { bytes, dateTime, group, milliseconds } from '../../lib/format';
+import { bytes, dateTime, group, milliseconds, sentenceCase } from '../../lib/format';
 import { useCluster } from '../clusters/queries';
 import { may, useRole } from '../session/session';
 import { whyNotName } from '../wizard/names';
@@ -37,10 +37,12 @@ export function BackupsTab() {
   const backups = useClusterBackups(id);
   const role = useRole();
   const [open, setOpen] = useState<Open>(null);
+  const [secret, setSecret] = useState<Credentials | null>(null);
   if (!cluster) return null;
   const close = () => setOpen(null);
-  const started = (a: Accepted) => {
+  const started = (a: Accepted & { credentials?: Credentials | null }) => {
     close();
+    if (a.credentials) setSecret(a.credentials);
     void navigate({ to: '.', search: (old) => ({ ...old, op: a.operationId }) });
   };
   return (
@@ -66,13 +68,15 @@ export function BackupsTab() {
                 </>
               }
             >
+              {b.sentence && <p>{sentenceCase(b.sentence)}</p>}
               <WindowBar backups={list} schedule={b.schedule} earliest={b.window?.earliest ?? null} latest={b.window?.latest ?? null} />
               <Drill data={b} />
               <Facts
                 facts={[
-                  ['Schedule', scheduleWords(b.schedule)],
+                  ['Schedule', `${scheduleWords(b.schedule)}${b.nextAt ? `, next ${dateTime(b.nextAt).slice(5, 16)}` : ''}`],
                   ['Kept', b.keep > 0 ? `the newest ${b.keep}` : 'all'],
-                  ['Stored in', b.target || 'the default target'],
+                  ['Stored in', b.targetWhere || b.target || 'the default target'],
+                  ['Restore drill', scheduleWords(b.drillSchedule)],
                 ]}
               />
             </Panel>
@@ -83,6 +87,7 @@ export function BackupsTab() {
             ) : (
               <List backups={list} onOpen={setOpen} operate={may.operate(role)} administer={may.administer(role)} />
             )}
+            {secret && <SecretDialog title="Account of the restored cluster" parts={[['User', secret.user], ['Password', secret.password]]} onClose={() => setSecret(null)} />}
             {open?.kind === 'take' && <TakeDialog cluster={cluster} onDone={started} onClose={close} />}
             {open?.kind === 'drill' && <DrillDialog cluster={cluster} onDone={started} onClose={close} />}
             {open?.kind === 'verify' && <VerifyDialog cluster={cluster} backup={open.backup} onDone={started} onClose={close} />}
@@ -132,7 +137,8 @@ function List({ backups, onOpen, operate, administer }: { backups: readonly Back
       head: 'State',
       cell: (b) => (
         <>
-          <StatusBadge tone={backupTone[b.state] ?? 'unknown'}>{backupWord[b.state] ?? b.state}</StatusBadge>
+          <StatusBadge tone={b.damaged ? 'bad' : (backupTone[b.state] ?? 'unknown')}>{b.damaged ? 'Damaged' : (backupWord[b.state] ?? b.state)}</StatusBadge>
+          {b.why && <Under>{sentenceCase(b.why)}</Under>}
           {b.verifiedAt && (
             <Under>
               {b.verifiedHow || 'loaded into a scratch instance'}, <Age at={b.verifiedAt} sentence event />
@@ -151,6 +157,7 @@ function List({ backups, onOpen, operate, administer }: { backups: readonly Back
         <>
           {b.target || 'default'}
           <Under>
+            {b.onPrimary ? 'read from the primary, ' : ''}
             {b.encrypted ? (
               <>
                 <IconLock size={12} aria-hidden style={{ verticalAlign: -1 }} /> encrypted
@@ -249,7 +256,7 @@ function VerifyDialog({ cluster, backup, onDone, onClose }: DialogProps & { back
 function RestoreDialog({ cluster, backup, onDone, onClose }: DialogProps & { backup: Backup }) {
   const [mode, setMode] = useState<'beside' | 'in-place'>('beside');
   const [name, setName] = useState(`${cluster.name}-restored`.slice(0, 40));
-  const restore = useChange((body: Record<string, string>) => api.post<Accepted>(path('clusters', cluster.id, 'backups', backup.id, 'restore'), body), keys.backups, keys.clusters);
+  const restore = useChange((body: Record<string, string>) => api.post<RestoreAccepted>(path('clusters', cluster.id, 'backups', backup.id, 'restore'), body), keys.backups, keys.clusters);
   const beside = mode === 'beside';
   return (
     <ActionDialog
@@ -258,9 +265,10 @@ function RestoreDialog({ cluster, backup, onDone, onClose }: DialogProps & { bac
       verb={beside ? 'Restore beside' : 'Replace the data'}
       danger={!beside}
       typed={beside ? undefined : cluster.name}
+      reason="optional"
       blocked={beside ? whyNotName(name) : null}
       cli={() => (beside ? cli.restoreBeside(cluster.id, backup.id, name) : cli.restoreInPlace(cluster.id, backup.id))}
-      act={({ typedName }) => restore.mutateAsync(beside ? { mode, name } : { mode, typedName, generation: cluster.generation })}
+      act={({ typedName, reason }) => restore.mutateAsync({ ...(beside ? { mode, name } : { mode, typedName, generation: cluster.generation }), ...(reason && { reason }) })}
       onDone={onDone}
       onClose={onClose}
     >

@@ -1,4 +1,4 @@
-import type { Backup } from '../../api/contract';
+import type { Backup } from '../../api/types';
 import { useNow } from '../../lib/clock';
 import { age, dateTime } from '../../lib/format';
 import { gaps, restorable } from './window';

@@ -1,7 +1,7 @@
 import { path } from '../../api/client';
-import type { BackupSummary, BackupTarget, ClusterBackups } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { BackupSummary, BackupTarget, ClusterBackups } from '../../api/types';
 
 const pollMs = 5000;
 

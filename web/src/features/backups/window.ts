@@ -1,11 +1,12 @@
-import type { Backup, BackupState } from '../../api/contract';
+import type { Backup, BackupState } from '../../api/types';
 import type { Tone } from '../../lib/severity';
 
-export const backupTone: Record<BackupState, Tone> = { running: 'unknown', done: 'ok', verified: 'ok', failed: 'bad', expired: 'unknown' };
+export const backupTone: Record<BackupState, Tone> = { running: 'unknown', done: 'unknown', verified: 'ok', failed: 'bad', expired: 'unknown' };
 export const backupWord: Record<BackupState, string> = { running: 'Running', done: 'Taken, not verified', verified: 'Verified', failed: 'Failed', expired: 'Expired' };
 
 /** Whether a cluster can be restored from it. */
-export function restorable(b: Pick<Backup, 'state'>): boolean {
+export function restorable(b: Pick<Backup, 'state' | 'damaged'>): boolean {
+  if (b.damaged) return false;
   return b.state === 'done' || b.state === 'verified';
 }
 

@@ -1,7 +1,7 @@
 import { path } from '../../api/client';
-import type { Endpoint } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { Endpoint } from '../../api/types';
 import type { Tone } from '../../lib/severity';
 
 const pollMs = 2000;
@@ -17,8 +17,8 @@ export function endpointSentence(e: Endpoint): string {
     case 'forwarding':
       return `Forwards to ${e.target || 'the primary'}.`;
     case 'holding':
-      return `Holds ${e.heldNow} new writes while roles change; clients wait and see no error.`;
+      return `Holds ${e.heldNow} requests while roles change; clients wait and see no error.`;
     default:
-      return 'Closed: nobody can connect through it now.';
+      return e.enabled ? 'Closed: nobody can connect through it now.' : 'Not served.';
   }
 }

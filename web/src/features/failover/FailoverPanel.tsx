@@ -14,14 +14,16 @@ import { cli } from '../../lib/cli';
 import { useNow } from '../../lib/clock';
 import { age, milliseconds, sentenceCase } from '../../lib/format';
 import { may, useRole } from '../session/session';
-import { failoverSentence, leaseSentence, leaseTone, type ClusterMore } from './lease';
+import { failoverSentence, leaseSentence, leaseTone } from './lease';
+import { FailoverDialog, primaryGone } from './FailoverDialog';
 import classes from './FailoverPanel.module.css';
 
 /** The lease of the primary and what happens when it dies; pause and acknowledge. */
-export function FailoverPanel({ cluster }: { cluster: ClusterDetail & ClusterMore }) {
+export function FailoverPanel({ cluster }: { cluster: ClusterDetail }) {
   const now = useNow();
   const role = useRole();
   const [pausing, setPausing] = useState(false);
+  const [forcing, setForcing] = useState(false);
   const resume = useChange(() => api.post(path('clusters', cluster.id, 'failover', 'pause'), { minutes: 0, reason: 'resumed from the dashboard' }), keys.cluster(cluster.id));
   const acknowledge = useChange(() => api.post(path('clusters', cluster.id, 'failover', 'acknowledge'), {}), keys.cluster(cluster.id));
   const { lease, failover } = cluster;
@@ -74,9 +76,15 @@ export function FailoverPanel({ cluster }: { cluster: ClusterDetail & ClusterMor
               Acknowledge and end the cool-down
             </Button>
           )}
+          {has('POST /clusters/{id}/failover') && may.administer(role) && primaryGone(cluster) && (
+            <Button color="bad" variant="outline" size="xs" onClick={() => setForcing(true)}>
+              Fail over by hand…
+            </Button>
+          )}
           {trouble && <span role="alert">{troubleFrom(trouble).title}</span>}
         </div>
       )}
+      {forcing && <FailoverDialog cluster={cluster} onClose={() => setForcing(false)} />}
       {pausing && <PauseDialog cluster={cluster} onClose={() => setPausing(false)} />}
     </Panel>
   );
@@ -92,14 +100,14 @@ function PauseDialog({ cluster, onClose }: { cluster: ClusterDetail; onClose: ()
       title={`Pause automatic failover of ${cluster.name}`}
       verb="Pause"
       reason="needed"
-      blocked={minutes === null || minutes < 1 || minutes > 1440 ? 'Give 1 to 1440 minutes.' : null}
+      blocked={minutes === null || minutes < 1 || minutes > 10_080 ? 'Give 1 to 10080 minutes (a week).' : null}
       cli={({ reason }) => cli.pause(cluster.id, minutes ?? 0, reason)}
       act={({ reason }) => pause.mutateAsync({ minutes: minutes ?? 0, reason })}
       onDone={onClose}
       onClose={onClose}
     >
       <p>While it is paused nothing is promoted by itself: if the primary dies, writes stop until somebody promotes by hand. Planned promotions still work. It arms again by itself.</p>
-      <NumberField label="Minutes" value={minutes} onChange={setMinutes} min={1} max={1440} />
+      <NumberField label="Minutes" value={minutes} onChange={setMinutes} min={1} max={10_080} />
     </ActionDialog>
   );
 }

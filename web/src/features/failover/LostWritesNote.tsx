@@ -13,11 +13,11 @@ export function LostWritesNote({ cluster }: { cluster: ClusterDetail }) {
   return (
     <>
       {bundles.map((b) => (
-        <Note key={b.path} tone="warn" title={`Writes that only ${b.node} had were kept: ${count(b.commands, 'command')}, ${bytes(b.bytes)}`}>
+        <Note key={b.path} tone="warn" title={`Writes that only ${b.node} had were kept: ${b.commands === null ? '' : `${count(b.commands, 'command')}, `}${bytes(b.bytes)}`}>
           <p>
             {sentenceCase(b.sentence)} <Age at={b.at} sentence event />
           </p>
-          <Command value={b.path} label="Copy the path of the bundle" />
+          <Command value={`${b.host}:${b.path}`} label="Copy the path of the bundle" />
         </Note>
       ))}
     </>

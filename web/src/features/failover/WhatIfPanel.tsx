@@ -35,7 +35,7 @@ export function WhatIfPanel({ cluster }: { cluster: ClusterDetail }) {
             {(a.steps ?? []).length > 0 && (
               <ol className={classes.steps}>
                 {(a.steps ?? []).map((s, i) => (
-                  <li key={i}>{typeof s === 'string' ? s : s.title}</li>
+                  <li key={i}>{s}</li>
                 ))}
               </ol>
             )}

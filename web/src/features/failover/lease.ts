@@ -1,13 +1,5 @@
-import type { FailoverState, Lease, LeaseState } from '../../api/contract';
+import type { FailoverState, Lease, LeaseState } from '../../api/types';
 import type { Tone } from '../../lib/severity';
-
-/** What a cluster's detail has beyond the generated shape. */
-export interface ClusterMore {
-  lease?: Lease | null;
-  failover?: FailoverState | null;
-  /** Set while the cluster is looked after by hand. */
-  policy?: { failover?: string; approval?: boolean } | null;
-}
 
 export const leaseTone: Record<LeaseState, Tone> = { held: 'ok', 'at-risk': 'warn', expired: 'bad', released: 'unknown', none: 'unknown' };
 
@@ -29,6 +21,8 @@ export function leaseSentence(l: Lease): string {
 
 /** How the cluster stands towards failing over by itself. */
 export function failoverSentence(f: FailoverState, now: number): { tone: Tone; word: string; sentence: string } {
+  if (f.decision === 'failover' || f.decision === 'restart') return { tone: 'warn', word: f.decision === 'failover' ? 'Failing over' : 'Restarting', sentence: f.sentence || 'The primary is gone; it is being replaced.' };
+  if (f.decision === 'suspect' || f.decision === 'waiting') return { tone: 'warn', word: 'Watching', sentence: f.sentence || 'The primary may be gone; it is not certain yet.' };
   const left = (at: string | null) => (at === null ? 0 : Math.max(0, Date.parse(at) - now));
   if (left(f.suspendedUntil) > 0) return { tone: 'warn', word: 'Paused', sentence: 'Automatic failover is paused: if the primary dies, somebody must promote by hand.' };
   if (f.blocked) return { tone: 'warn', word: 'Blocked', sentence: f.blocked };

@@ -1,6 +1,6 @@
+import type { History } from '../../api/types';
 import { useElementSize } from '@mantine/hooks';
 import { memo, useMemo, useState } from 'react';
-import type { History } from '../../api/contract';
 import { dateTime } from '../../lib/format';
 import classes from './Chart.module.css';
 import { inUnit, niceTop, pieces, pointsOf, thin, valuesAt } from './series';

@@ -1,8 +1,8 @@
 import { useState } from 'react';
 import { path } from '../../api/client';
-import type { Availability, History, Metric } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { Availability, History } from '../../api/types';
 import { Panel, Pills } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { serverNow } from '../../lib/clock';
@@ -15,6 +15,8 @@ type Span = keyof typeof spans;
 
 /** Charts are asked for anew this often: a line moves by less than a pixel in between. */
 const pollMs = 15_000;
+
+type Metric = 'stall' | 'lag' | 'writes' | 'memory';
 
 const metrics: { metric: Metric; title: string; note: string; stems?: boolean }[] = [
   { metric: 'stall', title: 'Write stall of each role change', note: 'one mark each', stems: true },

@@ -1,4 +1,4 @@
-import type { HistorySeries } from '../../api/contract';
+import type { HistorySeries } from '../../api/types';
 import { bytes, milliseconds, rate } from '../../lib/format';
 
 /** [milliseconds since 1970, value]. */

@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
 import { keys } from '../../api/keys';
+import type { HostEntry } from '../../api/types';
 import { useChange } from '../../api/query';
 import { ActionDialog } from '../../components/ActionDialog';
 import { Age, Dated } from '../../components/Age';
@@ -18,7 +19,7 @@ import { bytes, toNumber, unknown } from '../../lib/format';
 import { may, useRole } from '../session/session';
 import { JoinDialog } from './JoinDialog';
 import classes from './HostsPage.module.css';
-import { useHosts, type HostEntry } from './queries';
+import { useHosts } from './queries';
 import { SshDialog } from './SshDialog';
 
 /** The machines, what they run, and how they join and leave. */

@@ -1,10 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { api } from '../../api/client';
-import type { HostMore } from '../../api/contract';
 import { keys } from '../../api/keys';
 import type { HostList } from '../../api/types';
-
-export type HostEntry = HostList['hosts'][number] & HostMore;
 
 /** Hosts have no events of their own; their reports are asked for this often while someone looks. */
 const pollMs = 2000;
@@ -12,7 +9,7 @@ const pollMs = 2000;
 export function useHosts() {
   return useQuery({
     queryKey: keys.hosts,
-    queryFn: async ({ signal }) => (await api.get<HostList>('/hosts', signal)).hosts as HostEntry[],
+    queryFn: async ({ signal }) => (await api.get<HostList>('/hosts', signal)).hosts,
     refetchInterval: pollMs,
   });
 }

@@ -2,13 +2,13 @@ import { IconPrinter } from '@tabler/icons-react';
 import { Button } from '@mantine/core';
 import { getRouteApi, Link } from '@tanstack/react-router';
 import { path } from '../../api/client';
-import type { Incident } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { Incident } from '../../api/types';
 import { Empty } from '../../components/Faces';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
-import { dateTime, milliseconds, sentenceCase } from '../../lib/format';
+import { dateTime, milliseconds } from '../../lib/format';
 import classes from './IncidentPage.module.css';
 
 const route = getRouteApi('/shell/clusters/$id/incidents/$op');
@@ -31,7 +31,7 @@ export function IncidentPage() {
         const begin = Date.parse(entries[0]!.at);
         return (
           <Panel
-            title={sentenceCase(i.title)}
+            title={i.title}
             aside={
               <>
                 <Link to="/clusters/$id/operations/$op" params={{ id, op }}>
@@ -52,7 +52,7 @@ export function IncidentPage() {
                   </span>
                   <span className={classes.dot} aria-hidden="true" />
                   <span className={classes.what}>
-                    {sentenceCase(e.sentence)}
+                    {e.sentence}
                     <span className="faint">{e.kind.replaceAll('-', ' ')}</span>
                   </span>
                 </li>

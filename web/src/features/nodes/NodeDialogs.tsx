@@ -1,10 +1,9 @@
 import { Checkbox, NativeSelect, TextInput } from '@mantine/core';
 import { useState } from 'react';
 import { api, path } from '../../api/client';
-import type { Accepted, Tags } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
-import type { ClusterDetail, ClusterNode } from '../../api/types';
+import type { Accepted, ClusterDetail, ClusterNode, Tags } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { Note } from '../../components/Faces';
 import { FieldRow, NumberField } from '../../components/Fields';
@@ -12,7 +11,7 @@ import { cli } from '../../lib/cli';
 import { bytes, count } from '../../lib/format';
 import { useHosts } from '../hosts/queries';
 import { whyNotName } from '../wizard/names';
-import { defaultPriority, tagsOf, tagWords, type NodeMore } from './tags';
+import { defaultPriority, tagWords } from './tags';
 
 interface DialogProps {
   cluster: ClusterDetail;
@@ -21,7 +20,7 @@ interface DialogProps {
   onStarted: (operation: string) => void;
 }
 
-type OfNode = DialogProps & { node: ClusterNode & NodeMore };
+type OfNode = DialogProps & { node: ClusterNode };
 
 /** The first free name of the form cluster-n. */
 export function nextName(cluster: string, taken: readonly string[]): string {
@@ -130,10 +129,9 @@ export function MaintenanceDialog({ cluster, node, onClose }: Omit<OfNode, 'onSt
 }
 
 export function TagsDialog({ cluster, node, onClose }: Omit<OfNode, 'onStarted'>) {
-  const before = tagsOf(node);
-  const [tags, setTags] = useState<Tags>(before);
+  const [tags, setTags] = useState<Tags>(node.tags);
   const [days, setDays] = useState<number | null>(null);
-  const put = useChange((body: Tags) => api.put(path('clusters', cluster.id, 'nodes', node.name, 'tags'), body), keys.cluster(cluster.id));
+  const put = useChange((body: Omit<Tags, 'expires' | 'maintenance'> & { expires?: string }) => api.put(path('clusters', cluster.id, 'nodes', node.name, 'tags'), body), keys.cluster(cluster.id));
   const flags = { priority: tags.priority, 'no-failover': tags.noFailover, never: tags.never, 'no-sync': tags.noSync, 'no-backup': tags.noBackup };
   return (
     <ActionDialog

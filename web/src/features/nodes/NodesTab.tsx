@@ -19,11 +19,16 @@ import { bareReason } from '../report/report';
 import { SchedulesNote } from '../promote/SchedulesNote';
 import { AddNodeDialog, MaintenanceDialog, RemoveNodeDialog, ResyncDialog, TagsDialog } from './NodeDialogs';
 import classes from './NodesTab.module.css';
-import { maintenanceUntil, setTags, tagsOf, type NodeMore } from './tags';
+import { maintenanceUntil, setTags } from './tags';
 
 const route = getRouteApi('/shell/clusters/$id');
 
-const columns = ['Name', 'Role', 'Status', 'Promotable', 'Lag', 'Priority and tags', 'Hardware', 'Provider and location', 'Last update'] as const;
+const columns = ['Name', 'Role', 'Status', 'Promotable', 'Lag', 'Priority and tags', 'Hardware', 'Provider, location', 'Last update'] as const;
+
+/** The event store keeps a priority of its own; other engines have theirs among the tags. */
+function priorityOf(n: ClusterNode): number {
+  return n.role === 'primary' || n.role === 'replica' ? n.tags.priority : n.priority;
+}
 
 /** The order in which roles are listed: who leads, who could, who stands apart. */
 const rank: Record<string, number> = { leader: 0, primary: 0, follower: 1, replica: 1, clone: 2, 'read-only replica': 3, unknown: 4 };
@@ -101,7 +106,7 @@ interface NodeDialog {
 }
 
 /** What else can be done with a node; what cannot be taken back stands last. */
-function RowMenu({ cluster, node: n, onOpen }: { cluster: ClusterDetail; node: ClusterNode & NodeMore; onOpen: (dialog: NodeDialog) => void }) {
+function RowMenu({ cluster, node: n, onOpen }: { cluster: ClusterDetail; node: ClusterNode; onOpen: (dialog: NodeDialog) => void }) {
   const role = useRole();
   const now = useNow();
   const end = useChange(() => api.post(path('clusters', cluster.id, 'nodes', n.name, 'maintenance'), { minutes: 0, reason: '' }), keys.cluster(cluster.id));
@@ -141,10 +146,10 @@ function RowMenu({ cluster, node: n, onOpen }: { cluster: ClusterDetail; node: C
   );
 }
 
-function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode & NodeMore; onOpen: () => void; onPromote: () => void; menu: React.ReactNode }) {
+function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode; onOpen: () => void; onPromote: () => void; menu: React.ReactNode }) {
   const session = useSession();
   const maintenance = maintenanceUntil(n, useNow());
-  const tags = setTags(tagsOf(n));
+  const tags = setTags(n.tags);
   const lead = isLead(n.role);
   return (
     <tr className={classes.row} data-testid={`node-${n.name}`} data-role={n.role}>
@@ -159,7 +164,7 @@ function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode & NodeMor
           <RoleBadge role={n.role} shouldBe={n.shouldBe} />
         </Dated>
       </td>
-      <td data-label="Status">
+      <td data-label="Status" className={classes.status}>
         <Dated at={n.lastUpdate}>
           <StatusBadge tone={nodeTone[n.status.level] ?? 'unknown'}>{sentenceCase(n.status.level)}</StatusBadge>
           {n.status.sentence && n.status.sentence.toLowerCase() !== n.status.level && <span className={classes.under}>{n.status.sentence}</span>}
@@ -182,7 +187,7 @@ function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode & NodeMor
         </Dated>
       </td>
       <td data-label="Priority and tags">
-        <span className="num">{tagsOf(n).priority}</span>
+        <span className="num">{priorityOf(n)}</span>
         {tags.map((t) => (
           <span key={t} className={classes.tag}>
             {t}
@@ -201,11 +206,11 @@ function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode & NodeMor
           <span className="faint">{unknown}</span>
         )}
       </td>
-      <td data-label="Provider and location">
+      <td data-label="Provider, location">
         {n.provider || unknown}
         <span className={classes.under}>{n.location}</span>
       </td>
-      <td data-label="Last update">
+      <td data-label="Last update" className="nowrap">
         <Age at={n.lastUpdate} by={n.observedBy} />
         <span className={classes.under}>by {n.observedBy || 'nobody'}</span>
       </td>

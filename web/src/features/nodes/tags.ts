@@ -1,22 +1,10 @@
-import type { Tags } from '../../api/contract';
-import type { ClusterNode } from '../../api/types';
-
-/** What a node has beyond the generated shape. */
-export interface NodeMore {
-  tags?: Tags | null;
-  /** In maintenance until then. */
-  maintenanceUntil?: string | null;
-}
+import type { ClusterNode, Tags } from '../../api/types';
 
 export const defaultPriority = 100;
 
-export function tagsOf(n: ClusterNode & NodeMore): Tags {
-  return n.tags ?? { priority: n.priority, noFailover: false, never: false, noSync: false, noBackup: false };
-}
-
 /** Until when a node is in maintenance; null when it is not. */
-export function maintenanceUntil(n: ClusterNode & NodeMore, now: number): string | null {
-  const until = n.maintenanceUntil ?? n.tags?.maintenance ?? null;
+export function maintenanceUntil(n: Pick<ClusterNode, 'tags'>, now: number): string | null {
+  const until = n.tags.maintenance;
   return until !== null && Date.parse(until) > now ? until : null;
 }
 

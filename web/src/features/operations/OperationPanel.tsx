@@ -155,7 +155,7 @@ function Cancel({ op }: { op: Operation }) {
         Cancel and take back
       </Button>
       <span className="quiet" aria-live="polite">
-        {cancel.error ? troubleFrom(cancel.error).title : op.pastPointOfNoReturn ? 'Too late: it is past the point of no return.' : 'Possible until the point of no return.'}
+        {cancel.error ? troubleFrom(cancel.error).title : op.pastPointOfNoReturn ? 'Too late: it is past the point of no return.' : op.steps.some((s) => s.pointOfNoReturn) ? 'Possible until the point of no return.' : 'What was done so far is taken back.'}
       </span>
     </div>
   );

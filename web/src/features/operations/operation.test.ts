@@ -32,7 +32,7 @@ it('says which side of the point of no return it is on', () => {
   const steps = [step('promote', { pointOfNoReturn: true })];
   expect(side(operation({ steps })).sentence).toMatch(/^Before the point of no return/);
   expect(side(operation({ steps, pastPointOfNoReturn: true })).sentence).toMatch(/^Past the point of no return/);
-  expect(side(operation({ kind: 'backup' as never, steps: [step('copy')] })).sentence).toMatch(/does not touch the primary/);
+  expect(side(operation({ kind: 'backup', steps: [step('copy')] })).sentence).toMatch(/does not touch the primary/);
   expect(side(operation({ state: 'rolled-back' })).past).toBe(false);
   expect(side(operation({ steps, state: 'needs-human', pastPointOfNoReturn: true })).sentence).toMatch(/do not go back/);
   expect(side(operation({ steps, state: 'needs-human' })).sentence).toMatch(/old primary/);
@@ -66,7 +66,7 @@ it('lists changed roles first and knows nodes that came or went', () => {
 });
 
 it('names any operation, and how it stands', () => {
-  expect(headline(operation({ kind: 'add-node' as never, state: 'done', node: 'demo-4' }))).toBe('Done: Add node: demo-4');
-  expect(headline({ ...operation({ kind: 'backup' as never }), title: 'Back up demo' })).toBe('Back up demo');
-  expect(headline(operation({ kind: 'failover' as never, state: 'done', node: 'demo-2' }))).toBe('demo-2 leads now');
+  expect(headline(operation({ kind: 'add-node', state: 'done', node: 'demo-4' }))).toBe('Done: Add node: demo-4');
+  expect(headline({ ...operation({ kind: 'backup' }), title: 'Back up demo' })).toBe('Back up demo');
+  expect(headline(operation({ kind: 'failover', state: 'done', node: 'demo-2' }))).toBe('demo-2 leads now');
 });

@@ -26,13 +26,6 @@ export function currentStep(op: Operation): OperationStep | null {
   return steps.find((s) => s.state === 'running') ?? steps.findLast((s) => s.startedAt) ?? steps[0] ?? null;
 }
 
-/** What an operation has beyond the generated shape. */
-export interface OperationMore {
-  /** A sentence such as "Add demo-4 to demo". */
-  title?: string;
-  state?: string;
-}
-
 const moves = new Set(['promotion', 'switch-back', 'failover', 'forced-promotion']);
 
 /** Whether the operation moves the primary: only then stall, loss and roles are worth a place. */
@@ -50,13 +43,13 @@ export const kindWord: Record<string, string> = {
 };
 
 /** What the operation is, without saying how it stands. */
-export function titleOf(op: Operation & OperationMore): string {
+export function titleOf(op: Operation): string {
   const word = kindWord[op.kind] ?? op.kind;
   return op.title || (op.node ? `${word}: ${op.node}` : `${word}: ${op.cluster}`);
 }
 
 /** One line that says what it is and how it stands. */
-export function headline(op: Operation & OperationMore): string {
+export function headline(op: Operation): string {
   if (!movesPrimary(op)) {
     const title = titleOf(op);
     switch (op.state) {

@@ -22,6 +22,7 @@ beforeEach(() => {
   answerPlan = plan;
   answerPromotion = () => [202, { operationId: 'op-7', dryRun: false }];
   vi.stubGlobal('fetch', async (path: string, init?: RequestInit) => {
+    if (path.endsWith('/settings')) return new Response('{}', { status: 404 });
     const body = init?.body ? (JSON.parse(String(init.body)) as Record<string, unknown>) : {};
     calls.push({ path, body });
     const [status, out] = path.endsWith('/plan') ? [200, answerPlan()] : answerPromotion();

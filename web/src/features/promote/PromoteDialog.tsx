@@ -13,9 +13,9 @@ import { useNow } from '../../lib/clock';
 import { ageMs, count, dateTime, milliseconds, sentenceCase, toNumber } from '../../lib/format';
 import { shellQuote } from '../../lib/shell';
 import { leadWord } from '../clusters/engine';
-import type { ClusterMore } from '../failover/lease';
 import { bareReason, changedChecks, tallyChecks } from '../report/report';
 import { ReportList } from '../report/ReportList';
+import { useClusterSettings } from '../settings/queries';
 import { mayPromote, useSession } from '../session/session';
 import { PlanSteps } from './PlanSteps';
 import { cliLine, overridable, whyNotThen, whyNotYet } from './promote';
@@ -62,6 +62,7 @@ export function PromoteDialog({ cluster, node, undoOf, onClose, onStarted }: Dia
 
 function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClose'>) {
   const session = useSession();
+  const needsApproval = useClusterSettings(cluster.id).data?.policy.approval === true;
   const promotion = usePromotion(cluster.id, undoOf);
   const [overrides, setOverrides] = useState<readonly string[]>([]);
   const plan = usePlan(cluster.id, node, overrides, promotion.isPending);
@@ -94,7 +95,6 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
 
   const mayLater = undoOf === null && has('GET /clusters/{id}/schedules');
   const later = whyNotThen(at, now);
-  const needsApproval = (cluster as ClusterMore).policy?.approval === true;
 
   const send = (dryRun: boolean) => {
     setTrouble(null);

@@ -1,9 +1,9 @@
 import { Button } from '@mantine/core';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { Waiting } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useChange, useGet } from '../../api/query';
+import type { Waiting } from '../../api/types';
 import { Note } from '../../components/Faces';
 import { dateTime } from '../../lib/format';
 import { may, useRole } from '../session/session';

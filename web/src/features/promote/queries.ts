@@ -4,9 +4,6 @@ import { keys } from '../../api/keys';
 import type { Plan, PromotionAccepted, PromotionRequest } from '../../api/types';
 import { refreshPlanMs } from './promote';
 
-/** A promotion for later, or one that waits for a second person, is answered without an operation. */
-export type PromotionAnswer = PromotionAccepted & { scheduleId?: string; approvalId?: string; state?: string };
-export type PromotionOrder = PromotionRequest & { at?: string };
 
 /** The plan and its report, made anew while the dialog is open, so that what is confirmed is what was last seen. */
 export function usePlan(cluster: string, node: string, overrides: readonly string[], paused: boolean) {
@@ -25,10 +22,10 @@ export function usePlan(cluster: string, node: string, overrides: readonly strin
 export function usePromotion(cluster: string, undoOf: string | null) {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: (request: PromotionOrder) => {
-      if (undoOf === null || request.dryRun) return api.post<PromotionAnswer>(path('clusters', cluster, 'promotions'), request);
+    mutationFn: (request: PromotionRequest) => {
+      if (undoOf === null || request.dryRun) return api.post<PromotionAccepted>(path('clusters', cluster, 'promotions'), request);
       const { typedName, reportHash, generation, reason } = request;
-      return api.post<PromotionAnswer>(path('operations', undoOf, 'undo'), { typedName, reportHash, generation, reason });
+      return api.post<PromotionAccepted>(path('operations', undoOf, 'undo'), { typedName, reportHash, generation, reason });
     },
     onSettled: () => {
       void client.invalidateQueries({ queryKey: keys.audit(cluster) });

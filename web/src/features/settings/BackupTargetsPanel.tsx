@@ -2,9 +2,9 @@ import { Button, PasswordInput, Switch, TextInput } from '@mantine/core';
 import { useState } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { BackupTarget } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
+import type { BackupTarget } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { StatusBadge } from '../../components/Badges';
 import { Choice, FieldRow } from '../../components/Fields';
@@ -43,9 +43,9 @@ export function BackupTargetsPanel({ editable }: { editable: boolean }) {
                   <span>
                     <strong>{x.name}</strong> <span className="faint">{x.kind === 's3' ? 'S3' : 'directory'}</span>
                     <code className={classes.quiet}>{x.location}</code>
-                    {!x.healthy && x.why && <span className={classes.quiet}>{x.why}</span>}
+                    {x.healthy !== true && x.why && <span className={classes.quiet}>{x.why}</span>}
                   </span>
-                  <StatusBadge tone={x.healthy ? 'ok' : 'bad'}>{x.healthy ? 'Works' : 'Does not work'}</StatusBadge>
+                  <StatusBadge tone={x.healthy === null ? 'unknown' : x.healthy ? 'ok' : 'bad'}>{x.healthy === null ? 'Not tried yet' : x.healthy ? 'Works' : 'Does not work'}</StatusBadge>
                   {editable && has('DELETE /backup-targets/{name}') && (
                     <Button size="xs" variant="subtle" color="bad" onClick={() => setOpen(x)} aria-label={`Remove ${x.name}`}>
                       Remove
@@ -71,7 +71,7 @@ function AddDialog({ onClose }: { onClose: () => void }) {
   const [kind, setKind] = useState<'directory' | 's3'>('directory');
   const [name, setName] = useState('');
   const [location, setLocation] = useState('');
-  const [s3, setS3] = useState({ endpoint: '', bucket: '', prefix: '', region: '', accessKey: '', secretKey: '', insecure: false });
+  const [s3, setS3] = useState({ endpoint: '', bucket: '', prefix: '', region: '', accessKey: '', secretKey: '', plainHttp: false });
   const add = useChange((body: Record<string, unknown>) => api.post('/backup-targets', body), keys.backupTargets);
   const blocked = whyNotName(name) ?? (kind === 'directory' ? (location.startsWith('/') ? null : 'Give the whole path, from “/”.') : s3.bucket === '' || s3.endpoint === '' ? 'Give the endpoint and the bucket.' : null);
   const field = (key: keyof typeof s3) => ({ value: s3[key] as string, onChange: (e: React.ChangeEvent<HTMLInputElement>) => setS3({ ...s3, [key]: e.currentTarget.value }), autoComplete: 'off', spellCheck: false });
@@ -80,7 +80,7 @@ function AddDialog({ onClose }: { onClose: () => void }) {
       title="Add backup storage"
       verb="Add storage"
       blocked={blocked}
-      act={() => add.mutateAsync(kind === 'directory' ? { name, kind, location } : { name, kind, location: `${s3.bucket}${s3.prefix ? `/${s3.prefix}` : ''}`, endpoint: s3.endpoint, bucket: s3.bucket, prefix: s3.prefix, region: s3.region, accessKey: s3.accessKey, secretKey: s3.secretKey, insecure: s3.insecure })}
+      act={() => add.mutateAsync(kind === 'directory' ? { name, kind, path: location } : { name, kind, ...s3 })}
       onDone={onClose}
       onClose={onClose}
     >
@@ -102,7 +102,7 @@ function AddDialog({ onClose }: { onClose: () => void }) {
             <TextInput label="Access key" {...field('accessKey')} />
             <PasswordInput label="Secret key" description="Kept sealed." {...field('secretKey')} />
           </FieldRow>
-          <Switch checked={s3.insecure} onChange={(e) => setS3({ ...s3, insecure: e.currentTarget.checked })} label="Without TLS" description="Only inside a network you trust; backups are encrypted either way." />
+          <Switch checked={s3.plainHttp} onChange={(e) => setS3({ ...s3, plainHttp: e.currentTarget.checked })} label="Without TLS" description="Only inside a network you trust; backups are encrypted either way." />
         </>
       )}
     </ActionDialog>

@@ -29,7 +29,7 @@ export function ClusterSettingsTab() {
   return (
     <div className={classes.tab}>
       <QueryFaces query={settings} label="Loading the settings" rows={3} height={140}>
-        {(s) => <PolicyForm key={JSON.stringify(s.policy)} cluster={cluster} settings={s} editable={may.administer(role)} />}
+        {(s) => <PolicyForm key={JSON.stringify(s.policy)} cluster={cluster} settings={s} editable={may.administer(role)} onStarted={started} />}
       </QueryFaces>
       {has('GET /clusters/{id}/endpoint') && <EndpointForm cluster={cluster} editable={may.administer(role)} />}
       {has('GET /clusters/{id}/users') && <EngineUsersPanel cluster={cluster} editable={may.administer(role)} />}

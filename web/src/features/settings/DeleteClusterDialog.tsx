@@ -1,10 +1,9 @@
 import { Checkbox } from '@mantine/core';
 import { useState } from 'react';
 import { api, path } from '../../api/client';
-import type { Accepted } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
-import type { ClusterDetail } from '../../api/types';
+import type { Accepted, ClusterDetail } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { Note } from '../../components/Faces';
 import { cli } from '../../lib/cli';

@@ -2,11 +2,10 @@ import { Button, Switch, TextInput } from '@mantine/core';
 import { useState, type FormEvent } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { Endpoint } from '../../api/contract';
 import { troubleFrom } from '../../api/errors';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
-import type { ClusterDetail } from '../../api/types';
+import type { ClusterDetail, Endpoint } from '../../api/types';
 import { StatusBadge } from '../../components/Badges';
 import { Command } from '../../components/Copy';
 import { FieldRow, NumberField } from '../../components/Fields';
@@ -14,12 +13,6 @@ import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { sentenceCase } from '../../lib/format';
 import { endpointSentence, endpointTone, useEndpoint } from '../endpoint/queries';
-
-/** The port of a "host:port"; null when there is none. */
-export function portOf(address: string): number | null {
-  const m = /:(\d{1,5})(?:\/.*)?$/.exec(address);
-  return m ? Number(m[1]) : null;
-}
 
 /** One address that follows the primary, for clients that cannot. */
 export function EndpointForm({ cluster, editable }: { cluster: ClusterDetail; editable: boolean }) {
@@ -29,7 +22,7 @@ export function EndpointForm({ cluster, editable }: { cluster: ClusterDetail; ed
       <QueryFaces query={endpoint} label="Loading the endpoint" rows={1}>
         {(e) => (
           <>
-            <p>{endpointSentence(e)}</p>
+            <p>{endpointSentence(e)}{e.why && e.state !== 'forwarding' ? ` ${sentenceCase(e.why)}` : ''}</p>
             {e.readWrite && <Command value={e.readWrite} label="Copy the read-write address" />}
             {editable && has('PUT /clusters/{id}/endpoint') && <Form cluster={cluster} endpoint={e} />}
           </>
@@ -40,11 +33,11 @@ export function EndpointForm({ cluster, editable }: { cluster: ClusterDetail; ed
 }
 
 function Form({ cluster, endpoint: e }: { cluster: ClusterDetail; endpoint: Endpoint }) {
-  const isOn = e.enabled ?? (e.readWrite !== '' || e.state !== 'closed');
+  const isOn = e.enabled;
   const [enabled, setEnabled] = useState(isOn);
-  const [readWritePort, setReadWrite] = useState<number | null>(portOf(e.readWrite));
-  const [readOnlyPort, setReadOnly] = useState<number | null>(portOf(e.readOnly));
-  const [host, setHost] = useState('');
+  const [readWritePort, setReadWrite] = useState<number | null>(e.readWritePort || null);
+  const [readOnlyPort, setReadOnly] = useState<number | null>(e.readOnlyPort || null);
+  const [host, setHost] = useState(e.host);
   const put = useChange((body: Record<string, unknown>) => api.put(path('clusters', cluster.id, 'endpoint'), body), keys.endpoint(cluster.id), keys.cluster(cluster.id));
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -57,7 +50,7 @@ function Form({ cluster, endpoint: e }: { cluster: ClusterDetail; endpoint: Endp
         <FieldRow>
           <NumberField label="Read-write port" value={readWritePort} onChange={setReadWrite} min={1} max={65535} placeholder="a free one" />
           <NumberField label="Read-only port" value={readOnlyPort} onChange={setReadOnly} min={1} max={65535} placeholder="a free one" />
-          <TextInput label="Address to listen on" value={host} onChange={(x) => setHost(x.currentTarget.value)} placeholder="as it is" />
+          <TextInput label="Address to listen on" value={host} onChange={(x) => setHost(x.currentTarget.value)} placeholder="127.0.0.1" />
         </FieldRow>
       )}
       <div style={{ display: 'flex', gap: 12, alignItems: 'center' }}>

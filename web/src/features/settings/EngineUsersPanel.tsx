@@ -13,6 +13,8 @@ import { SecretDialog } from '../../components/SecretDialog';
 import { useEngineUsers } from './queries';
 import classes from './Settings.module.css';
 
+const accessWord: Record<string, string> = { read: 'may read', readwrite: 'may read and write', admin: 'may do everything' };
+
 type Access = 'read' | 'readwrite' | 'admin';
 
 /** Who may sign in to the engine itself. */
@@ -51,7 +53,7 @@ export function EngineUsersPanel({ cluster, editable }: { cluster: ClusterDetail
                   <span>
                     <strong>{x.name}</strong>
                     {!x.enabled && <span className="faint"> (off)</span>}
-                    <code className={classes.quiet}>{x.acl}</code>
+                    <span className={classes.quiet}>{accessWord[x.acl] ?? x.acl}</span>
                   </span>
                   {editable && has('POST /clusters/{id}/users/{name}/rotate') && (
                     <Button size="xs" variant="default" onClick={() => setDialog({ kind: 'rotate', name: x.name })}>

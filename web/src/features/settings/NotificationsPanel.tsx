@@ -2,10 +2,10 @@ import { Button, NativeSelect, PasswordInput, Switch, TextInput } from '@mantine
 import { useState, type FormEvent } from 'react';
 import { has } from '../../api/capabilities';
 import { api } from '../../api/client';
-import type { Delivery, EmailSettings, Notifications } from '../../api/contract';
 import { troubleFrom } from '../../api/errors';
 import { keys } from '../../api/keys';
 import { useChange, useGet } from '../../api/query';
+import type { Delivery, EmailSettings, Notifications } from '../../api/types';
 import { Age } from '../../components/Age';
 import { StatusBadge } from '../../components/Badges';
 import { Note } from '../../components/Faces';

@@ -3,11 +3,10 @@ import { IconReload } from '@tabler/icons-react';
 import { useState } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { Accepted, Parameter } from '../../api/contract';
 import { troubleFrom } from '../../api/errors';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
-import type { ClusterDetail } from '../../api/types';
+import type { Accepted, ClusterDetail, Parameter } from '../../api/types';
 import { Note } from '../../components/Faces';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
@@ -54,12 +53,12 @@ function Form({ cluster, parameters, editable, onStarted }: { cluster: ClusterDe
             <code>{p.name}</code>
             <span className={classes.quiet}>{p.description}</span>
             <span className={classes.badges}>
-              {p.pending && (
+              {p.pending !== null && (
                 <span className={classes.pending}>
-                  <IconReload size={13} aria-hidden /> waits for a restart
+                  <IconReload size={13} aria-hidden /> becomes {p.pending || 'empty'} at the next start
                 </span>
               )}
-              {p.needsRestart && !p.pending && <span className="faint">needs a restart</span>}
+              {p.needsRestart && p.pending === null && <span className="faint">needs a restart</span>}
               {p.default !== p.value && <span className="faint">default {p.default || 'empty'}</span>}
             </span>
           </div>

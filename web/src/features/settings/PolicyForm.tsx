@@ -2,33 +2,32 @@ import { Button, NativeSelect, Switch, Textarea, TextInput } from '@mantine/core
 import { useState, type FormEvent } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { ClusterSettings, Policy } from '../../api/contract';
 import { troubleFrom } from '../../api/errors';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
-import type { ClusterDetail } from '../../api/types';
+import type { ClusterDetail, ClusterSettings, Policy, PolicyRequest } from '../../api/types';
 import { Note } from '../../components/Faces';
 import { Choice, FieldRow, NumberField } from '../../components/Fields';
 import { Facts, Panel } from '../../components/Page';
 import { count, sentenceCase } from '../../lib/format';
 import { useBackupTargets } from '../backups/queries';
 import { splitList } from '../wizard/names';
-import { changed, whyNotPolicy } from './policy';
+import { changed, changeOf, whyNotPolicy } from './policy';
 import classes from './Settings.module.css';
 
 /** Durability, failover, access, backups, protection; each with what it brings. One save for all of it. */
-export function PolicyForm({ cluster, settings, editable }: { cluster: ClusterDetail; settings: ClusterSettings; editable: boolean }) {
+export function PolicyForm({ cluster, settings, editable, onStarted }: { cluster: ClusterDetail; settings: ClusterSettings; editable: boolean; onStarted: (operation: string) => void }) {
   const [p, setPolicy] = useState<Policy>(settings.policy);
   const [cidrs, setCidrs] = useState((settings.policy.allowCidrs ?? []).join('\n'));
   const targets = useBackupTargets();
-  const save = useChange((policy: Policy) => api.put<ClusterSettings>(path('clusters', cluster.id, 'settings'), policy), keys.settings(cluster.id), keys.cluster(cluster.id));
+  const save = useChange((policy: PolicyRequest) => api.put<ClusterSettings>(path('clusters', cluster.id, 'settings'), policy), keys.settings(cluster.id), keys.cluster(cluster.id));
   const wanted: Policy = { ...p, allowCidrs: splitList(cidrs) };
   const dirty = changed({ ...settings.policy, allowCidrs: settings.policy.allowCidrs ?? [] }, wanted);
   const problem = whyNotPolicy(wanted, cluster.nodes.length);
   const set = (change: Partial<Policy>) => setPolicy({ ...p, ...change });
   const submit = (e: FormEvent) => {
     e.preventDefault();
-    if (dirty && problem === null) save.mutate(wanted);
+    if (dirty && problem === null) save.mutate(changeOf(settings, wanted), { onSuccess: (s) => s.operationId && onStarted(s.operationId) });
   };
   const trouble = save.error ? troubleFrom(save.error) : null;
   const off = !editable || !has('PUT /clusters/{id}/settings');
@@ -47,6 +46,9 @@ export function PolicyForm({ cluster, settings, editable }: { cluster: ClusterDe
         </ul>
         {(settings.ifNodeDies ?? []).length > 0 && <Facts single facts={(settings.ifNodeDies ?? []).map((n) => [`If ${n.node} died`, n.sentence] as const)} />}
       </Panel>
+      {(settings.warnings ?? []).map((w) => (
+        <Note key={w} tone="warn" title={sentenceCase(w)} />
+      ))}
       <fieldset disabled={off} className={classes.fields}>
         <Panel title="Durability">
           <Choice

@@ -1,6 +1,6 @@
-import type { ControlHealth } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { ControlHealth } from '../../api/types';
 import type { Tone } from '../../lib/severity';
 
 const pollMs = 5000;

@@ -1,4 +1,4 @@
-import type { Policy } from '../../api/contract';
+import type { ClusterSettings, Policy, PolicyRequest } from '../../api/types';
 import { whyNotCidrs } from '../wizard/names';
 
 /** Why a policy cannot be saved; null when it can. The server checks again. */
@@ -11,7 +11,16 @@ export function whyNotPolicy(p: Policy, nodes: number): string | null {
   return whyNotCidrs(p.allowCidrs ?? []);
 }
 
-/** Whether the address one looks from would be locked out; null when no address of one's own is known. */
+/** What to send: the fields that differ, and the revision they were seen at, so that two people do not undo each other. */
+export function changeOf(seen: Pick<ClusterSettings, 'policy' | 'revision'>, wanted: Policy): PolicyRequest {
+  const change: Record<string, unknown> = { revision: seen.revision };
+  for (const key of Object.keys(wanted) as (keyof Policy)[]) {
+    if (JSON.stringify(wanted[key]) !== JSON.stringify(seen.policy[key]) && wanted[key] !== null) change[key] = wanted[key];
+  }
+  return change as PolicyRequest;
+}
+
+/** Whether two policies differ. */
 export function changed(a: Policy, b: Policy): boolean {
   return JSON.stringify(a) !== JSON.stringify(b);
 }

@@ -1,7 +1,7 @@
 import { path } from '../../api/client';
-import type { ClusterSettings, EngineUser, Parameter } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useGet } from '../../api/query';
+import type { ClusterSettings, EngineUser, Parameter } from '../../api/types';
 
 export function useClusterSettings(cluster: string) {
   return useGet<ClusterSettings>(keys.settings(cluster), path('clusters', cluster, 'settings'), { route: '/clusters/{id}/settings' });

@@ -3,9 +3,9 @@ import { IconDotsVertical } from '@tabler/icons-react';
 import { useState } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
-import type { Person, PersonCreated } from '../../api/contract';
 import { keys } from '../../api/keys';
 import { useChange, useGet } from '../../api/query';
+import type { Invitation, Person } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { Age } from '../../components/Age';
 import { StatusBadge } from '../../components/Badges';
@@ -29,7 +29,7 @@ export function UsersPage() {
   const [secret, setSecret] = useState<{ name: string; parts: [string, string][] } | null>(null);
   const admin = may.administer(session.data?.role);
   const close = () => setOpen(null);
-  const shown = (name: string, made: PersonCreated) => {
+  const shown = (name: string, made: Invitation) => {
     close();
     setSecret({ name, parts: [[`One-use link, until ${dateTime(made.expiresAt).slice(0, 16)}`, made.setupLink.startsWith('/') ? location.origin + made.setupLink : made.setupLink]] });
   };
@@ -85,10 +85,10 @@ export function UsersPage() {
   );
 }
 
-function AddDialog({ onDone, onClose }: { onDone: (name: string, made: PersonCreated) => void; onClose: () => void }) {
+function AddDialog({ onDone, onClose }: { onDone: (name: string, made: Invitation) => void; onClose: () => void }) {
   const [name, setName] = useState('');
   const [role, setRole] = useState('operator');
-  const add = useChange((body: { name: string; role: string }) => api.post<PersonCreated>('/users', body), keys.users);
+  const add = useChange((body: { name: string; role: string }) => api.post<Invitation>('/users', body), keys.users);
   return (
     <ActionDialog title="Add a user" verb="Add user" blocked={/^[a-z][a-z0-9-]{0,62}$/.test(name) ? null : 'A user name starts with a letter and holds only a–z, 0–9 and “-”.'} act={() => add.mutateAsync({ name, role })} onDone={(made) => onDone(name, made)} onClose={onClose}>
       <TextInput label="User name" value={name} onChange={(e) => setName(e.currentTarget.value)} autoComplete="off" spellCheck={false} data-autofocus />
@@ -97,10 +97,10 @@ function AddDialog({ onDone, onClose }: { onDone: (name: string, made: PersonCre
   );
 }
 
-function ChangeDialog({ kind, person, onSecret, onClose }: { kind: 'role' | 'password' | 'disable' | 'delete'; person: Person; onSecret: (name: string, made: PersonCreated) => void; onClose: () => void }) {
-  const [role, setRole] = useState(person.role);
+function ChangeDialog({ kind, person, onSecret, onClose }: { kind: 'role' | 'password' | 'disable' | 'delete'; person: Person; onSecret: (name: string, made: Invitation) => void; onClose: () => void }) {
+  const [role, setRole] = useState<string>(person.role);
   const put = useChange((body: { role?: string; disabled?: boolean }) => api.put(path('users', person.name), body), keys.users);
-  const password = useChange(() => api.post<PersonCreated>(path('users', person.name, 'password')), keys.users);
+  const password = useChange(() => api.post<Invitation>(path('users', person.name, 'password')), keys.users);
   const remove = useChange(() => api.delete(path('users', person.name)), keys.users);
   switch (kind) {
     case 'role':

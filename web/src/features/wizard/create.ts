@@ -1,5 +1,4 @@
-import type { CreateClusterRequest, EngineOffer } from '../../api/contract';
-import type { HostEntry } from '../hosts/queries';
+import type { CreateClusterRequest, EngineOffer, HostEntry } from '../../api/types';
 import { whyNotCidrs, whyNotName } from './names';
 
 export const stepNames = ['Name', 'Engine', 'Nodes', 'Safety', 'Review'] as const;
@@ -74,10 +73,11 @@ export function reviewSteps(d: Draft): string[] {
   ];
 }
 
-/** Hosts on which a version stands, the emptiest first. */
+/** Connected hosts on which a version stands, the emptiest first. */
 export function hostsFor(hosts: readonly HostEntry[], engines: readonly EngineOffer[], engine: string, version: string): HostEntry[] {
   const with_ = engines.find((e) => e.engine === engine)?.versions?.find((v) => v.version === version)?.hosts ?? [];
   return hosts
+    .filter((h) => h.connected !== false)
     .filter((h) => with_.includes(h.agent) || (h.id !== undefined && with_.includes(h.id)) || with_.includes(h.name))
     .sort((a, b) => (a.instances?.length ?? 0) - (b.instances?.length ?? 0) || a.name.localeCompare(b.name));
 }
