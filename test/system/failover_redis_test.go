@@ -342,6 +342,8 @@ func (s *failoverSite) write() *failoverWriter {
 func (w *failoverWriter) run() {
 	defer close(w.done)
 	ctx := context.Background()
+	pace := time.NewTicker(2 * time.Millisecond)
+	defer pace.Stop()
 	var conn *goredis.Conn
 	node := ""
 	defer func() {
@@ -359,7 +361,7 @@ func (w *failoverWriter) run() {
 			if conn == nil {
 				conn, node = w.find(ctx)
 				if conn == nil {
-					time.Sleep(2 * time.Millisecond)
+					<-pace.C
 					continue
 				}
 			}
