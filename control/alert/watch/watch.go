@@ -199,8 +199,17 @@ func (k *Keeper) Take(r journal.Recorded) {
 	}
 }
 
-// Run decides and tells until ctx ends. The inventory must be ready.
+// Run decides and tells until ctx ends, and may be called again after it
+// returned: when this control node is in charge once more. The inventory must
+// be ready.
 func (k *Keeper) Run(ctx context.Context) error {
+	// What was under way when the last run ended is told by whoever was in
+	// charge meanwhile; the journal says so.
+	k.hold, k.due, k.sending, k.unsaid = alert.NewHold(), time.Time{}, false, nil
+	select {
+	case <-k.sent:
+	default:
+	}
 	tick := time.NewTicker(k.Every)
 	defer tick.Stop()
 	defer k.wg.Wait()

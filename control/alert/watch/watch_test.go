@@ -269,3 +269,21 @@ func TestObservations(t *testing.T) {
 		t.Errorf("%d records of a node that goes to and fro", n)
 	}
 }
+
+// TestInChargeAgain: a message that was under way when this node ceased to be in
+// charge does not keep it silent when it is again.
+func TestInChargeAgain(t *testing.T) {
+	s := newStage(t, journal.NewMemory(time.Now))
+	s.Every = time.Hour // only Step looks
+	s.play(20)
+	s.sending = true // as a run leaves it whose context ended in the middle
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	s.play(60)
+	if n := len(s.messages()); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+}
