@@ -121,12 +121,13 @@ func TestOnce(t *testing.T) {
 		t.Fatalf("%s", got)
 	}
 	s.set("b", true)
-	s.set("c", true)
+	s.play(1)
+	s.set("c", true) // a second later: it comes in the same message
 	s.play(20)
 	if len(s.messages()) != 2 || len(s.messages()[1].Items) != 2 {
 		t.Fatalf("messages %+v", s.messages())
 	}
-	if got := s.states(); got != "firing node-down b, firing node-down c, firing no-promotable-node " {
+	if got := s.states(); got != "firing node-down c, firing node-down b, firing no-promotable-node " {
 		t.Errorf("%s", got)
 	}
 	again := newStage(t, j)
