@@ -10,10 +10,9 @@ import (
 
 // link is one connection to a server and what is known of the session there.
 type link struct {
-	id     uint64
-	target Target
-	// Out is to be written to the server, in order.
-	out     []byte
+	id      uint64
+	target  Target
+	out     []byte // to be written to the server, in order
 	dialed  bool
 	up      bool // the session is established there
 	version uint64
@@ -70,10 +69,6 @@ func (s *subscriptions) change(f int, name []byte, add bool) {
 	case !add && i >= 0:
 		s[f] = slices.Delete(slices.Clone(s[f]), i, i+1)
 	}
-}
-
-func (s *subscriptions) clone() subscriptions {
-	return subscriptions{slices.Clone(s[0]), slices.Clone(s[1]), slices.Clone(s[2])}
 }
 
 // state is what the client has made of its session, as servers confirmed it.
