@@ -18,6 +18,8 @@ var Pure = []string{
 	"control/lease",
 	"control/failover",
 	"control/engine",
+	"control/proxy/resp",
+	"control/proxy/session",
 	"control/alert",
 }
 
