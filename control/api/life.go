@@ -137,11 +137,6 @@ type (
 		Node string `path:"node" maxLength:"63"`
 		Body T
 	}
-	userBody[T any] struct {
-		ID   string `path:"id" maxLength:"63"`
-		User string `path:"name" maxLength:"63"`
-		Body T
-	}
 	userInput struct {
 		ID   string `path:"id" maxLength:"63"`
 		User string `path:"name" maxLength:"63"`

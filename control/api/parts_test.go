@@ -309,12 +309,12 @@ func TestApproval(t *testing.T) {
 	s := newSite(t)
 	root := s.root()
 	s.approvalPolicy()
-	ann := s.invite(root, "ann", RoleApprover)
+	s.invite(root, "ann", RoleApprover)
 	get[Person](s, "PUT", "/users/ann", PersonChange{Disabled: ptr(true)}, root)
 	s.refused(409, CodeRefused, "POST", "/clusters/c/promotions", s.seen("b"), root) // nobody else could approve
 	get[Person](s, "PUT", "/users/ann", PersonChange{Disabled: ptr(false)}, root)
 	res, _ := s.try("POST", "/login", LoginRequest{"ann", goodPassword}, nil)
-	ann = s.as(res)
+	ann := s.as(res)
 	bob := s.invite(root, "bob", RoleOperator)
 
 	asked := get[PromotionAccepted](s, "POST", "/clusters/c/promotions", s.seen("b"), ann)

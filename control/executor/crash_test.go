@@ -24,6 +24,13 @@ type killer struct {
 	kill  func()
 }
 
+// untouched reports that no moment was counted yet.
+func (k *killer) untouched() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.n == 0
+}
+
 func (k *killer) moment(what string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -100,6 +107,12 @@ func killedAt(t *testing.T, eng string, at int, late bool, lag, again int) (oper
 	r := p.request("b")
 	k := arm(p, at)
 	id, err := p.exec.Promote(p.ctx, r)
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for tries := 0; err != nil && k.untouched() && tries < 3000; tries++ { // refused: a stalled machine's reports are late
+		<-poll.C
+		id, err = p.exec.Promote(p.ctx, p.request("b"))
+	}
 	if err == nil {
 		p.exec.wgWait(t)
 	}

@@ -1,12 +1,6 @@
 package executor
 
-import (
-	"context"
-	"errors"
-)
-
-// ErrNotLeading: another control node acts now. Nothing was changed.
-var ErrNotLeading = errors.New("this control node does not lead now")
+import "context"
 
 // Lead is Start in a term of its own: the first time, and again after the
 // context of the time before has ended. Nothing runs in two terms at once.
@@ -17,11 +11,4 @@ func (e *Executor) Lead(ctx context.Context, term uint64) {
 	e.left = map[string]bool{} // what another control node drove is ours now
 	e.mu.Unlock()
 	e.Start(ctx)
-}
-
-// leading tells whether operations are driven here.
-func (e *Executor) leading() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.ctx != nil && e.ctx.Err() == nil
 }

@@ -11,8 +11,6 @@ package failover
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"baton/control/engine"
@@ -340,10 +338,4 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func list(names []string) string {
-	s := slices.Clone(names)
-	slices.Sort(s)
-	return strings.Join(s, ", ")
 }

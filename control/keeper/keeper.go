@@ -93,22 +93,21 @@ type Keeper struct {
 
 // watched is what the keeper holds of one cluster in memory.
 type watched struct {
-	generation  uint64
-	holder      string
-	guarded     bool
-	ended       *ended
-	restartAt   time.Time // when starting the engine again was ordered; zero: not
-	samples     []sample
-	told        time.Time // when the agents were told last
-	toldWhat    uint64
-	said        failover.Decision // the last decision that was recorded
-	now         failover.Decision // the last decision
-	expired     bool              // the end of this generation's lease was recorded
-	wasGranted  bool
-	enrolling   bool
-	rejoining   map[string]time.Time // by node: when it was tried last
-	submitting  bool
-	runningPast bool
+	generation uint64
+	holder     string
+	guarded    bool
+	ended      *ended
+	restartAt  time.Time // when starting the engine again was ordered; zero: not
+	samples    []sample
+	told       time.Time // when the agents were told last
+	toldWhat   uint64
+	said       failover.Decision // the last decision that was recorded
+	now        failover.Decision // the last decision
+	expired    bool              // the end of this generation's lease was recorded
+	wasGranted bool
+	enrolling  bool
+	rejoining  map[string]time.Time // by node: when it was tried last
+	submitting bool
 }
 
 // ended is what the holder's agent said when its engine had ended.

@@ -146,7 +146,7 @@ func (k *Keeper) whatIfOff(f *failover.Facts, node string) Answer {
 	f.Policy.Failover = failover.BoundedLoss
 	f.Lease.State, f.Enrolled, f.Quorum = lease.Expired, true, true
 	would := failover.WhatIf(f, node)
-	s := fmt.Sprintf("Writes would stop: automatic failover is off for this cluster. A person would have to promote a replica")
+	s := "Writes would stop: automatic failover is off for this cluster. A person would have to promote a replica"
 	if would.Kind == failover.Failover {
 		s += fmt.Sprintf(", best %s (%s)", would.Node, would.Loss)
 	}

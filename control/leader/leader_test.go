@@ -79,7 +79,6 @@ func (s *seat) View() View {
 type site struct {
 	seat *seat
 	e    *Elector
-	mu   sync.Mutex
 	acts map[uint64]bool // terms it acts in now
 }
 
@@ -101,7 +100,9 @@ func newWorld(t *testing.T, names ...string) *world {
 	var all sync.WaitGroup
 	t.Cleanup(func() { cancel(); all.Wait() })
 	for _, n := range names {
+		w.election.mu.Lock()
 		w.election.alive[n] = true
+		w.election.mu.Unlock()
 		s := &site{seat: &seat{election: w.election, name: n}, acts: map[uint64]bool{}}
 		roster := NewRoster()
 		all.Go(func() { _ = w.j.Follow(ctx, 0, roster.Take, nil) })

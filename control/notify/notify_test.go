@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,7 +256,7 @@ type smtpServer struct {
 	cert   tls.Certificate
 	roots  []byte
 	plain  bool
-	direct bool // TLS from the first byte
+	direct atomic.Bool // TLS from the first byte
 	mu     sync.Mutex
 	refuse string
 	logins []string
@@ -297,10 +298,10 @@ func (s *smtpServer) port() int { return s.ln.Addr().(*net.TCPAddr).Port }
 
 func (s *smtpServer) talk(c net.Conn) {
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
-	if s.direct {
+	if s.direct.Load() {
 		c = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{s.cert}})
 	}
-	in, secure := bufio.NewReader(c), s.direct
+	in, secure := bufio.NewReader(c), s.direct.Load()
 	say := func(line string) { _, _ = io.WriteString(c, line+"\r\n") }
 	say("220 test ready")
 	for {
@@ -411,7 +412,7 @@ func TestMail(t *testing.T) {
 		t.Errorf("an untrusted server: %+v", r)
 	}
 	direct := newSMTP(t, true)
-	direct.direct = true
+	direct.direct.Store(true)
 	own, _ := desk(t, box, direct.roots)
 	implicit := e
 	implicit.Port, implicit.TLS = direct.port(), TLSImplicit

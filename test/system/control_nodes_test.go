@@ -41,7 +41,6 @@ type controlNode struct {
 	cmd                   *exec.Cmd
 	mu                    sync.Mutex
 	text                  strings.Builder
-	wrote                 chan struct{} // at each line
 	ended                 chan struct{}
 }
 
