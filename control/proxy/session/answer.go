@@ -217,9 +217,9 @@ func (m *Machine) notDone(now int64, l *link, c *command, a []byte) bool {
 		wrong = true
 	case "EXECABORT":
 		wrong = !m.opt.ReadOnly && bytes.Contains(a, []byte("because of: READONLY"))
-		notYet = !l.proven && bytes.Contains(a, []byte("because of: NOREPLICAS"))
+		notYet = m.unsure(l) && bytes.Contains(a, []byte("because of: NOREPLICAS"))
 	case "NOREPLICAS":
-		notYet = !l.proven
+		notYet = m.unsure(l)
 	case "LOADING":
 		notYet = true
 	}
@@ -230,6 +230,13 @@ func (m *Machine) notDone(now int64, l *link, c *command, a []byte) bool {
 		}
 	}
 	return wrong || notYet
+}
+
+// unsure tells whether a primary on l that lacks replicas may do so because of
+// a move: one that is going on, one that l was left behind by (its server may
+// be primary again by the time the request arrives), or one that just ended.
+func (m *Machine) unsure(l *link) bool {
+	return !l.proven || m.route.Hold || l.target != m.route.Target
 }
 
 // outOfBand takes in what is no answer to a request and tells whether it was.
@@ -352,7 +359,8 @@ func (m *Machine) confirmed(l *link, c *command, ok bool) {
 		return
 	}
 	if c.class == Write {
-		l.proven, m.fails = true, 0
+		m.fails = 0
+		l.proven = l.proven || c.holds == m.holds // else it may have been carried out before the hold
 	}
 	if m.wantTable && l == m.cur && l.tx == nil && m.tx == nil && !m.state.subscribed() && !l.monitor {
 		m.wantTable = false

@@ -39,6 +39,7 @@ type command struct {
 	watch   uint64 // the link its WATCH was sent on, of EXEC
 	since   int64  // when it was read
 	sent    int64
+	holds   uint64 // that had ended when it was sent
 	refused []byte // the last answer that said it was not carried out
 	need    int    // confirmations of a (un)subscribe; 0 before the first
 	got     int

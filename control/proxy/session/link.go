@@ -16,9 +16,9 @@ type link struct {
 	dialed  bool
 	up      bool // the session is established there
 	version uint64
-	// proven: a request that writes was carried out here. Before that, after a
-	// move, requests that write are sent one by one: one that is refused because
-	// the server is not ready must not be overtaken.
+	// proven: a request that writes was sent since the last hold and carried out.
+	// Before that requests that write are sent one by one: one that is refused
+	// because the server is not ready must not be overtaken.
 	proven   bool
 	inflight fifo
 	bytes    int // of requests in flight
@@ -326,7 +326,7 @@ func (m *Machine) transmit(now int64, l *link, c command) {
 	if now > c.since+againMin {
 		m.Stats.Waited++
 	}
-	c.sent = now
+	c.sent, c.holds = now, m.holds
 	if c.class == Write {
 		m.wroteOn = l.id
 		if c.kind != kBlocking {

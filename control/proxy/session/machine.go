@@ -107,6 +107,7 @@ type Machine struct {
 	again     int64 // nothing is sent before
 	watch     uint64
 	wroteOn   uint64
+	holds     uint64 // that ended
 	wantTable bool
 }
 
@@ -196,6 +197,12 @@ func (m *Machine) Lost(now int64, id uint64) {
 func (m *Machine) SetRoute(now int64, r Route) {
 	if r.Target != m.route.Target {
 		m.again, m.fails = 0, 0
+	}
+	if m.route.Hold && !r.Hold {
+		m.holds++
+		if m.cur != nil {
+			m.cur.proven = false // a move that was taken back disturbs the replicas too
+		}
 	}
 	m.route = r
 	if m.next != nil && m.next.target != r.Target && m.next.target != r.Next {

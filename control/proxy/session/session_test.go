@@ -14,37 +14,46 @@ import (
 // answered as if nothing had happened, each write is carried out once, in
 // order, and nothing that writes is sent during a hold.
 func TestPlannedMovesAreNotSeen(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t)
-		s := drawScript(t)
-		rest := s.bytes
-		for range rapid.IntRange(5, 120).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "event") {
-			case 0, 1, 2:
-				n := min(len(rest), rapid.IntRange(1, 60).Draw(t, "bytes"))
-				w.m.FromClient(w.now, rest[:n])
-				rest = rest[n:]
-				w.carry()
-			case 3, 4, 5, 6:
-				w.step()
-			case 7:
-				w.pass(int64(rapid.IntRange(1, 5).Draw(t, "ms")) * 1e6)
-			case 8:
-				w.planned()
-			case 9:
-				w.servers[w.primary].noReplicas = false
-			}
+	check(t, func(t *rapid.T) { plannedMoves(t, false) })
+}
+
+// Goal: the same when the replicas leave the primary while its role has not
+// ended, and also when the move is then taken back.
+func TestMovesWhoseReplicasLeaveFirstAreNotSeen(t *testing.T) {
+	check(t, func(t *rapid.T) { plannedMoves(t, true) })
+}
+
+func plannedMoves(t *rapid.T, early bool) {
+	w := newWorld(t)
+	w.early = early
+	s := drawScript(t)
+	rest := s.bytes
+	for range rapid.IntRange(5, 120).Draw(t, "steps") {
+		switch rapid.IntRange(0, 9).Draw(t, "event") {
+		case 0, 1, 2:
+			n := min(len(rest), rapid.IntRange(1, 60).Draw(t, "bytes"))
+			w.m.FromClient(w.now, rest[:n])
+			rest = rest[n:]
+			w.carry()
+		case 3, 4, 5, 6:
+			w.step()
+		case 7:
+			w.pass(int64(rapid.IntRange(1, 5).Draw(t, "ms")) * 1e6)
+		case 8:
+			w.planned()
+		case 9:
+			w.servers[w.primary].noReplicas = false
 		}
-		w.m.FromClient(w.now, rest)
-		w.carry()
-		w.release()
-		w.servers[w.primary].noReplicas = false
-		w.finish()
-		w.check(s, false)
-		if w.wrote {
-			t.Fatalf("a request that writes was sent during a hold")
-		}
-	})
+	}
+	w.m.FromClient(w.now, rest)
+	w.carry()
+	w.release()
+	w.servers[w.primary].noReplicas = false
+	w.finish()
+	w.check(s, false)
+	if w.wrote {
+		t.Fatalf("a request that writes was sent during a hold")
+	}
 }
 
 // planned goes on with a planned move: hold; then, when nothing is under way
@@ -56,6 +65,10 @@ func (w *world) planned() {
 		w.setRoute(Route{Target: w.route.Target, Next: Target{w.spare, w.gen + 1}, Hold: true})
 	case a.primary:
 		if !w.m.Drained() && rapid.Bool().Draw(w.t, "wait until drained") {
+			return
+		}
+		if w.early && !a.noReplicas && rapid.Bool().Draw(w.t, "replicas leave first") {
+			a.noReplicas = true
 			return
 		}
 		if rapid.IntRange(0, 5).Draw(w.t, "roll back") == 0 {
@@ -86,7 +99,7 @@ func (w *world) release() {
 // there once, what is said not to be carried out is not, and of the rest it is
 // said that it is not known.
 func TestLossIsToldHonestly(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	check(t, func(t *rapid.T) {
 		w := newWorld(t)
 		s := drawScript(t)
 		rest := s.bytes

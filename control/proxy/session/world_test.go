@@ -29,6 +29,7 @@ type world struct {
 	route   Route
 	held    bool
 	wrote   bool // a request that writes was sent while held
+	early   bool // the replicas may leave a primary before its role ends
 }
 
 type server struct {
@@ -121,6 +122,9 @@ func (p *pipe) answer(w *world, args []string) string {
 			return "-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n"
 		}
 		return "-READONLY You can't write against a read only replica.\r\n"
+	case name == "EXEC" && p.inMulti && p.s.noReplicas && len(p.multi) > 0 && !p.dirty:
+		p.inMulti, p.multi = false, nil
+		return "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.\r\n"
 	case name == "SET" && p.s.noReplicas:
 		p.dirty = p.inMulti
 		return "-NOREPLICAS Not enough good replicas to write.\r\n"
