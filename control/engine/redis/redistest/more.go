@@ -35,7 +35,7 @@ func Sentinel(t testing.TB, of *Server) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(Binary(t), file, "--sentinel")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true} // kill ends groups
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -150,6 +150,7 @@ func (s *Server) Signal(sig os.Signal) {
 func kill(cmd *exec.Cmd) {
 	if cmd.Process != nil && cmd.ProcessState == nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Process.Kill() // if it has no group of its own
 		_ = cmd.Wait()
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
