@@ -165,6 +165,50 @@ func (s *site) ends(id string, err error, want operation.State) operation.Operat
 	return o
 }
 
+// passing are refusals that a stalled machine may bring and that go by
+// themselves: reports came late.
+var passing = map[string]bool{"primary.known": true, "engine.up": true, "sync.busy": true, "host": true}
+
+// does begins an operation, again while only lateness stands against it, and
+// waits for its end.
+func (s *site) does(want operation.State, begin func() (string, error)) operation.Operation {
+	s.t.Helper()
+	var id string
+	var err error
+	s.eventually("the operation begins", func() bool {
+		id, err = begin()
+		var refused *executor.RefusedError
+		if !errors.As(err, &refused) {
+			return true
+		}
+		for _, r := range refused.Plan.Refusals {
+			if !passing[r.Code] {
+				return true
+			}
+		}
+		return false
+	})
+	return s.ends(id, err, want)
+}
+
+// eventuallyRefusedBy is refusedBy for requests that ask hosts, which a stalled
+// machine answers late.
+func (s *site) eventuallyRefusedBy(code string, ask func() error) {
+	s.t.Helper()
+	s.eventually("a refusal by "+code, func() bool {
+		var refused *executor.RefusedError
+		if !errors.As(ask(), &refused) {
+			return false
+		}
+		for _, r := range refused.Plan.Refusals {
+			if r.Code == code && r.Title != "" && r.Fix != "" {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // refusedBy demands that an error carries a refusal of a code.
 func (s *site) refusedBy(code string, err error) {
 	s.t.Helper()
@@ -261,29 +305,35 @@ func TestClusterLife(t *testing.T) {
 	policy.DeletionProtection = true
 	q := executor.RequestCreate{NewCluster: plan.NewCluster{Name: "shop", Engine: engine.Redis, Nodes: []plan.NewNode{s.node(0, "a"), s.node(1, "b"), s.node(0, "s")}, MemoryBytes: 64 << 20},
 		Policy: policy, Who: ann}
-	id, app, err := s.exec.Create(s.ctx, q)
-	s.ends(id, err, operation.StateDone)
+	var app executor.Credentials
+	s.does(operation.StateDone, func() (id string, err error) {
+		id, app, err = s.exec.Create(s.ctx, q)
+		return id, err
+	})
 	if _, _, err := s.exec.Create(s.ctx, q); !errors.Is(err, executor.ErrClusterExists) {
 		t.Errorf("made twice: %v", err)
 	}
 	w := s.write("shop", app)
 	s.eventually("writes are acknowledged", func() bool { return w.count() > 100 })
 
-	id, err = s.exec.AddNode(s.ctx, executor.RequestNode{Cluster: "shop", Node: s.node(2, "d"), Who: ann})
-	s.ends(id, err, operation.StateDone)
-	_, err = s.exec.AddNode(s.ctx, executor.RequestNode{Cluster: "shop", Node: s.node(2, "d"), Who: ann})
+	s.does(operation.StateDone, func() (string, error) {
+		return s.exec.AddNode(s.ctx, executor.RequestNode{Cluster: "shop", Node: s.node(2, "d"), Who: ann})
+	})
+	_, err := s.exec.AddNode(s.ctx, executor.RequestNode{Cluster: "shop", Node: s.node(2, "d"), Who: ann})
 	s.refusedBy("name.twice", err)
 
-	id, err = s.exec.Resync(s.ctx, executor.RequestNode{Cluster: "shop", Node: plan.NewNode{Name: "b"}, Who: ann})
-	if o := s.ends(id, err, operation.StateDone); !strings.Contains(o.Outcome, "from its offset") {
+	if o := s.does(operation.StateDone, func() (string, error) {
+		return s.exec.Resync(s.ctx, executor.RequestNode{Cluster: "shop", Node: plan.NewNode{Name: "b"}, Who: ann})
+	}); !strings.Contains(o.Outcome, "from its offset") {
 		t.Errorf("resync: %s", o.Outcome)
 	}
 	_, err = s.exec.Resync(s.ctx, executor.RequestNode{Cluster: "shop", Node: plan.NewNode{Name: "a"}, Who: ann})
 	s.refusedBy("primary", err)
 
-	id, err = s.exec.SetParameters(s.ctx, executor.RequestParameters{Cluster: "shop", Values: map[string]string{"maxclients": "500"}, Former: map[string]string{"maxclients": "10000"},
-		Restart: map[string]string{"databases": "32"}, Who: ann})
-	s.ends(id, err, operation.StateDone)
+	s.does(operation.StateDone, func() (string, error) {
+		return s.exec.SetParameters(s.ctx, executor.RequestParameters{Cluster: "shop", Values: map[string]string{"maxclients": "500"}, Former: map[string]string{"maxclients": "10000"},
+			Restart: map[string]string{"databases": "32"}, Who: ann})
+	})
 	for _, n := range []string{"a", "b", "s", "d"} {
 		v, err := s.exec.ReadParameters(s.ctx, "shop", n)
 		if err != nil || v["maxclients"] != "500" || v["databases"] != "16" {
@@ -291,8 +341,11 @@ func TestClusterLife(t *testing.T) {
 		}
 	}
 
-	id, bob, err := s.exec.PutUser(s.ctx, "shop", "bob", engine.AccessRead, false, ann)
-	s.ends(id, err, operation.StateDone)
+	var bob, again executor.Credentials
+	s.does(operation.StateDone, func() (id string, err error) {
+		id, bob, err = s.exec.PutUser(s.ctx, "shop", "bob", engine.AccessRead, false, ann)
+		return id, err
+	})
 	for _, n := range []string{"a", "d"} {
 		c := s.client(s.address("shop", n), bob)
 		if err := c.Get(s.ctx, "w:1").Err(); err != nil && !errors.Is(err, goredis.Nil) {
@@ -302,8 +355,10 @@ func TestClusterLife(t *testing.T) {
 			t.Errorf("bob writes %s: %v", n, err)
 		}
 	}
-	id, again, err := s.exec.PutUser(s.ctx, "shop", "bob", "", true, ann)
-	s.ends(id, err, operation.StateDone)
+	s.does(operation.StateDone, func() (id string, err error) {
+		id, again, err = s.exec.PutUser(s.ctx, "shop", "bob", "", true, ann)
+		return id, err
+	})
 	if err := s.client(s.address("shop", "d"), bob).Ping(s.ctx).Err(); err == nil {
 		t.Error("bob's former password still works")
 	}
@@ -312,8 +367,9 @@ func TestClusterLife(t *testing.T) {
 	}
 
 	policy.DeletionProtection, policy.Durability, policy.SyncReplicas = false, inventory.DurabilitySync, 2
-	id, err = s.exec.SetPolicy(s.ctx, "shop", policy, -1, ann)
-	s.ends(id, err, operation.StateDone)
+	s.does(operation.StateDone, func() (string, error) {
+		return s.exec.SetPolicy(s.ctx, "shop", policy, -1, ann)
+	})
 	if c, _ := s.inv.Cluster("shop"); c.Policy.SyncReplicas != 2 {
 		t.Errorf("policy %+v", c.Policy)
 	}
@@ -327,8 +383,9 @@ func TestClusterLife(t *testing.T) {
 	bad.Node.Name, bad.TypedName = "a", "a"
 	_, err = s.exec.RemoveNode(s.ctx, bad)
 	s.refusedBy("primary", err)
-	id, err = s.exec.RemoveNode(s.ctx, remove)
-	s.ends(id, err, operation.StateDone)
+	s.does(operation.StateDone, func() (string, error) {
+		return s.exec.RemoveNode(s.ctx, remove)
+	})
 	bad.Node.Name, bad.TypedName = "b", "b" // two must be in step
 	s.eventually("the removed node is not seen any more", func() bool { f, _ := s.mon.Facts("shop"); return f.Node("d") == nil })
 	_, err = s.exec.RemoveNode(s.ctx, bad)
@@ -346,8 +403,9 @@ func TestClusterLife(t *testing.T) {
 	if !errors.Is(err, executor.ErrTypedName) {
 		t.Errorf("deleted with a wrong name: %v", err)
 	}
-	id, err = s.exec.Delete(s.ctx, executor.RequestNode{Cluster: "shop", TypedName: "shop", Wipe: true, Who: ann})
-	s.ends(id, err, operation.StateDone)
+	s.does(operation.StateDone, func() (string, error) {
+		return s.exec.Delete(s.ctx, executor.RequestNode{Cluster: "shop", TypedName: "shop", Wipe: true, Who: ann})
+	})
 	if _, there := s.inv.Cluster("shop"); there || !s.inv.Removed("shop") {
 		t.Error("the cluster is still in the inventory")
 	}
@@ -466,8 +524,7 @@ func TestCreateRefused(t *testing.T) {
 	} {
 		q := executor.RequestCreate{NewCluster: plan.NewCluster{Name: "c", Engine: engine.Redis, Nodes: []plan.NewNode{s.node(0, "a"), s.node(0, "b")}}, Policy: inventory.DefaultPolicy(), Who: ann}
 		change(&q)
-		_, _, err := s.exec.Create(s.ctx, q)
-		s.refusedBy(code, err)
+		s.eventuallyRefusedBy(code, func() error { _, _, err := s.exec.Create(s.ctx, q); return err })
 	}
 	if list := s.inv.Clusters(); len(list) > 0 || len(s.hub.Reports()[s.agents[0]].Processes) > 0 {
 		t.Errorf("something was made: %v", list)
@@ -482,42 +539,39 @@ func TestAdopt(t *testing.T) {
 	q := executor.RequestAdopt{Name: "old", Primary: servers[0].Instance.Address(), Agent: s.agents[0], Password: redistest.Password, Who: ann}
 	bad := q
 	bad.Password = "wrong"
-	_, err := s.exec.Adopt(s.ctx, bad)
-	s.refusedBy("auth", err)
+	s.eventuallyRefusedBy("auth", func() error { _, err := s.exec.Adopt(s.ctx, bad); return err })
 	bad.Password = "with\nline\x00"
-	_, err = s.exec.Adopt(s.ctx, bad)
-	s.refusedBy("auth", err)
+	s.eventuallyRefusedBy("auth", func() error { _, err := s.exec.Adopt(s.ctx, bad); return err })
 	bad = q
 	bad.Primary = servers[1].Instance.Address()
-	_, err = s.exec.Adopt(s.ctx, bad)
-	s.refusedBy("primary", err)
+	s.eventuallyRefusedBy("primary", func() error { _, err := s.exec.Adopt(s.ctx, bad); return err })
 	bad.Primary = "127.0.0.1:1"
-	_, err = s.exec.Adopt(s.ctx, bad)
-	s.refusedBy("unreachable", err)
+	s.eventuallyRefusedBy("unreachable", func() error { _, err := s.exec.Adopt(s.ctx, bad); return err })
 
 	chained := redistest.Follower(t, servers[1])
-	_, err = s.exec.Adopt(s.ctx, q)
-	s.refusedBy("chain", err)
+	s.eventuallyRefusedBy("chain", func() error { _, err := s.exec.Adopt(s.ctx, q); return err })
 	chained.Kill()
 	s.eventually("the chain is gone", func() bool { return servers[1].Number("replication", "connected_slaves") == 0 })
 
-	id, err := s.exec.Adopt(s.ctx, q)
-	s.ends(id, err, operation.StateDone)
+	s.does(operation.StateDone, func() (string, error) { return s.exec.Adopt(s.ctx, q) })
 	s.eventually("the replica may be promoted", func() bool {
 		f, _ := s.mon.Facts("old")
 		r := plan.Evaluate(&f, "old-2")
 		return r.Promotable
 	})
-	p, err := s.exec.Plan("old", "old-2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err = s.exec.Promote(s.ctx, executor.Request{Cluster: "old", Node: "old-2", TypedName: "old-2", ReportHash: p.Report.Hash, Generation: p.Generation, Who: ann})
-	s.ends(id, err, operation.StateDone)
-	_, err = s.exec.AddNode(s.ctx, executor.RequestNode{Cluster: "old", Node: s.node(0, "x"), Who: ann})
+	s.eventually("it is promoted", func() bool { // taken back, or a verdict changed meanwhile, on a stalled machine
+		p, err := s.exec.Plan("old", "old-2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := s.exec.Promote(s.ctx, executor.Request{Cluster: "old", Node: "old-2", TypedName: "old-2", ReportHash: p.Report.Hash, Generation: p.Generation, Who: ann})
+		return err == nil && s.exec.Await(s.ctx, id).State == operation.StateDone
+	})
+	_, err := s.exec.AddNode(s.ctx, executor.RequestNode{Cluster: "old", Node: s.node(0, "x"), Who: ann})
 	s.refusedBy("made", err)
-	id, err = s.exec.Delete(s.ctx, executor.RequestNode{Cluster: "old", TypedName: "old", Who: ann})
-	s.ends(id, err, operation.StateDone)
+	s.does(operation.StateDone, func() (string, error) {
+		return s.exec.Delete(s.ctx, executor.RequestNode{Cluster: "old", TypedName: "old", Who: ann})
+	})
 	if servers[1].Info("server") == nil {
 		t.Error("deleting an adopted cluster ended its server")
 	}
@@ -533,6 +587,5 @@ func TestAdopt(t *testing.T) {
 		}
 		return false
 	})
-	_, err = s.exec.Adopt(s.ctx, q)
-	s.refusedBy("manager.foreign", err)
+	s.eventuallyRefusedBy("manager.foreign", func() error { _, err := s.exec.Adopt(s.ctx, q); return err })
 }
