@@ -14,7 +14,7 @@ import (
 // second process, and keeps everything over a restart.
 func TestNodeJournal(t *testing.T) {
 	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
 	open := func(dir string) (*nodeJournal, error) {
