@@ -233,8 +233,8 @@ func (k *call) finish(err error) {
 		c.rst(k.id, http2.ErrCodeNo) // the rest of the request is of no use
 	}
 	delete(c.calls, k.id)
+	c.sent.Add(1)
 	c.mu.Unlock()
-	c.sent.Store(true)
 	c.poke()
 }
 
@@ -337,6 +337,7 @@ func (k *call) send(b []byte, now bool) error {
 			}
 			continue
 		}
+		c.sent.Add(1)
 		c.frame(http2.FrameData, 0, k.id, n)
 		c.out = append(c.out, b[:n]...)
 		c.sendRoom -= int64(n)
@@ -344,7 +345,6 @@ func (k *call) send(b []byte, now bool) error {
 		b = b[n:]
 	}
 	if now {
-		c.sent.Store(true)
 		c.poke()
 	}
 	return nil

@@ -34,6 +34,8 @@ const (
 	maxControlBytes = 64 << 10
 	// maxStrikes pings that come too soon are borne.
 	maxStrikes = 2
+	// maxCredit bounds the pings that frames sent before excuse.
+	maxCredit = 1024
 	// startTime bounds how long a client may take to say hello.
 	startTime = 10 * time.Second
 	// drainTime is how long a connection that is to end may take to send what is left.
@@ -51,7 +53,7 @@ type conn struct {
 	ctx    context.Context // of all its calls
 	cancel context.CancelFunc
 	read   atomic.Int64 // frames read, for the keepalive
-	sent   atomic.Bool  // an answer was written since the last ping
+	sent   atomic.Int64 // frames of answers that no ping has followed yet
 
 	// Of the reading goroutine.
 	framer   *http2.Framer
@@ -362,7 +364,8 @@ func (c *conn) ping(f *http2.PingFrame) error {
 	}
 	now := time.Now()
 	switch {
-	case c.sent.Swap(false):
+	case c.sent.Load() > 0: // clients measure the line with a ping for what they receive
+		c.sent.Store(min(c.sent.Add(-1), maxCredit))
 		c.strikes = 0
 	case now.Sub(c.lastPing) < c.s.o.MinPingEvery:
 		if c.strikes++; c.strikes > maxStrikes {

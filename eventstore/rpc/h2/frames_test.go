@@ -308,6 +308,27 @@ func TestSilentClientsAreAskedAndLeft(t *testing.T) {
 	}
 }
 
+// TestPingsThatFollowAnswersAreBorne: grpc-go's client measures the line with a
+// ping for what it receives, and may send several for what left in one write.
+func TestPingsThatFollowAnswersAreBorne(t *testing.T) {
+	_, _, addr := serve(t, func(o *Options) { o.MinPingEvery = time.Hour })
+	r := rawDial(t, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	r.begin(1, post("/test.Service/Count"), false)
+	_ = r.fr.WriteData(1, true, message("pad"))
+	for range 1000 {
+		f := r.until(func(f http2.Frame) bool { _, ok := f.(*http2.DataFrame); return ok })
+		_ = r.fr.WriteWindowUpdate(0, f.Header().Length)
+		_ = r.fr.WritePing(false, [8]byte{1})
+	}
+	if s := r.status(1); s["grpc-status"] != "0" {
+		t.Fatal(s)
+	}
+	for range 10 {
+		_ = r.fr.WritePing(false, [8]byte{2})
+	}
+	r.goAway(http2.ErrCodeEnhanceYourCalm)
+}
+
 // FuzzConnection: whatever a client sends after its preface, the server neither panics nor hangs.
 func FuzzConnection(f *testing.F) {
 	var b bytes.Buffer
