@@ -54,7 +54,7 @@ func (quiet) Printf(context.Context, string, ...any) {}
 // is healthy. Without redis-server the test is skipped with that reason.
 func startUp(t *testing.T) *upSite {
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed")
+		t.Skip("redis-server is not installed (Debian: apt-get install redis-server); nothing of this test was run")
 	}
 	redis.SetLogger(quiet{})
 	binary, err := fleet.Binary()

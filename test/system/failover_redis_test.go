@@ -74,7 +74,7 @@ func startSite(t *testing.T) *failoverSite {
 	t.Helper()
 	server, err := exec.LookPath("redis-server")
 	if err != nil {
-		t.Skip("redis-server is not installed")
+		t.Skip("redis-server is not installed (Debian: apt-get install redis-server); nothing of this test was run")
 	}
 	binary, err := fleet.Binary()
 	if err != nil {
