@@ -178,6 +178,7 @@ func (n *Node) forward(ctx context.Context, leader membership.MemberID, cmd *str
 		if answer.Outcome == nil {
 			return stream.Outcome{}, ErrTimeout // nothing is known
 		}
+		n.showOwnWrite(ctx, *answer.Outcome)
 		return *answer.Outcome, nil
 	case forwardNotAppended:
 		return stream.Outcome{}, replica.ErrNotAppended
@@ -187,6 +188,28 @@ func (n *Node) forward(ctx context.Context, leader membership.MemberID, cmd *str
 		return stream.Outcome{}, ErrTimeout
 	}
 	return stream.Outcome{}, fmt.Errorf("the leader refused the command: %s", answer.Text)
+}
+
+// ownWriteWait bounds how long an acknowledgement of a forwarded write is held
+// back for this node to apply it.
+const ownWriteWait = 500 * time.Millisecond
+
+// showOwnWrite waits until what the leader just acknowledged is visible here, so
+// that a client reads its own writes from the node that took them. The commit is
+// already under way to this node; one that is far behind, or cut off just now,
+// does not hold the answer back: the write is durable either way.
+func (n *Node) showOwnWrite(ctx context.Context, outcome stream.Outcome) {
+	if outcome.Kind != stream.Done || !outcome.HasPosition {
+		return
+	}
+	mark := n.machine.Watermark()
+	switch applied := mark.Applied(); {
+	case applied > outcome.Position, outcome.Position > applied+catchingUpBytes:
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownWriteWait)
+	defer cancel()
+	_ = mark.Wait(ctx, outcome.Position) // not shown in time: still acknowledged
 }
 
 // answerAppend runs a command another node forwarded. It is not passed on: the

@@ -279,6 +279,32 @@ func TestThirdNodeLaterBecomesVoter(t *testing.T) {
 	}
 }
 
+// Each node that takes a write shows it to the next read, although the leader
+// acknowledged it before this node knew. A stalled machine may hold one back.
+func TestWriteIsVisibleOnTheNodeThatTookIt(t *testing.T) {
+	t.Parallel()
+	const writes = 60
+	c := newCluster(t, 3, 4, nil)
+	c.startAll()
+	c.roles(3, 1)
+	hidden := 0
+	for i := range writes {
+		n := c.nodes[i%4]
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		outcome, err := n.Append(ctx, appendCommand(t, fmt.Sprintf("own-%d", i), stream.NoStream, event(i)), false)
+		cancel()
+		if err != nil {
+			t.Fatalf("write %d through node %d: %v", i, i%4, err)
+		}
+		if n.machine.Watermark().Applied() <= outcome.Position {
+			hidden++
+		}
+	}
+	if hidden > writes/10 {
+		t.Errorf("%d of %d writes were not visible on the node that took them", hidden, writes)
+	}
+}
+
 func TestFiveNodesAreThreeVotersAndTwoClones(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, 5, nil)
