@@ -20,6 +20,7 @@ import (
 	"baton/eventstore/membership"
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
+	"baton/eventstore/users"
 	"baton/platform/config"
 	"baton/platform/vfs"
 )
@@ -82,7 +83,6 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	if err != nil {
 		return err
 	}
-	access := nodeAccess(settings, logger)
 	listener, err := listen(settings.String("node-ip"), settings.Int("node-port"), "node-port")
 	if err != nil {
 		return err
@@ -110,6 +110,7 @@ func serve(ctx context.Context, settings *config.Settings) error {
 		default:
 		}
 	}
+	access := nodeAccess(settings, n, logger)
 	server := rpc.New(rpc.Options{
 		Backend: n, Access: access, Shutdown: shutdown, Logger: logger,
 		MaxAppendBytes: int(settings.Int("max-append-size")), MaxEventBytes: int(settings.Int("max-append-event-size")),
@@ -225,7 +226,7 @@ func listen(host string, port int64, option string) (net.Listener, error) {
 }
 
 // nodeAccess builds the access rules; nil on an insecure node.
-func nodeAccess(s *config.Settings, logger *slog.Logger) *rpc.Access {
+func nodeAccess(s *config.Settings, n *node.Node, logger *slog.Logger) *rpc.Access {
 	if s.Bool("insecure") {
 		if !isLoopbackHost(s.String("node-ip")) || !isLoopbackHost(s.String("replication-ip")) {
 			logger.Warn("INSECURE: this node listens beyond this machine without TLS and without authentication; everybody who reaches it can read and destroy its data",
@@ -233,21 +234,11 @@ func nodeAccess(s *config.Settings, logger *slog.Logger) *rpc.Access {
 		}
 		return nil
 	}
-	o := rpc.AccessOptions{
+	return rpc.NewAccess(rpc.AccessOptions{
+		Node: n, First: users.First{AdminPassword: s.String("default-admin-password"), OpsPassword: s.String("default-ops-password")},
 		AnonymousStreams: s.Bool("allow-anonymous-stream-access"), AnonymousStats: s.Bool("allow-anonymous-endpoint-access"),
-		AnonymousGossip: s.Bool("override-anonymous-endpoint-access-for-gossip"),
-	}
-	for _, u := range []struct{ name, option, group string }{
-		{"admin", "default-admin-password", rpc.GroupAdmins}, {"ops", "default-ops-password", rpc.GroupOps},
-	} {
-		password := s.String(u.option)
-		if password == "" {
-			logger.Warn("user " + u.name + " does not exist on this node: set " + config.EnvironmentName("BATON_", u.option) + " to create it")
-			continue
-		}
-		o.Users = append(o.Users, rpc.User{Name: u.name, Password: password, Group: u.group})
-	}
-	return rpc.NewAccess(o)
+		AnonymousGossip: s.Bool("override-anonymous-endpoint-access-for-gossip"), Logger: logger,
+	})
 }
 
 func isLoopbackHost(host string) bool {

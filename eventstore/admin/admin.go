@@ -4,6 +4,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"baton/eventstore/membership"
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
+	"baton/eventstore/users"
 )
 
 // Node is what the routes need of a node; *node.Node is one.
@@ -96,7 +98,8 @@ func Handler(o Options) http.Handler {
 	mux.Handle("POST /admin/node/resign", h.may(h.access.MayOperate, h.resign))
 	mux.Handle("POST /admin/node/priority/{n}", h.may(h.access.MayOperate, h.priority))
 	mux.Handle("POST /admin/shutdown", h.may(h.access.MayOperate, h.shutdown))
-	mux.Handle("GET /admin/login", h.may(func(c rpc.Caller) bool { return c.Name != "" }, h.login))
+	mux.Handle("GET /admin/login", h.may(h.access.SignedIn, h.login))
+	h.userRoutes(mux)
 	mux.Handle(node.HelloPath, o.Node.HelloHandler())
 	mux.HandleFunc("/", h.unknown)
 	return http.NewCrossOriginProtection().Handler(mux)
@@ -105,7 +108,11 @@ func Handler(o Options) http.Handler {
 // may lets callers through that pass the check; others get 401, with or without credentials of their own.
 func (h *handler) may(check func(rpc.Caller) bool, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller, err := h.access.Authenticate(r.Header.Get("Authorization"))
+		caller, err := h.access.Identify(r)
+		if errors.Is(err, users.ErrNotReady) || errors.Is(err, users.ErrBusy) {
+			h.failUser(w, r, err)
+			return
+		}
 		if err != nil || caller.Name == "" && !check(caller) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="baton"`)
 			problem(w, problemDetails{Title: "Not signed in", Status: http.StatusUnauthorized, Code: "unauthenticated",
@@ -113,11 +120,10 @@ func (h *handler) may(check func(rpc.Caller) bool, next http.HandlerFunc) http.H
 			return
 		}
 		if !check(caller) {
-			problem(w, problemDetails{Title: "Not allowed", Status: http.StatusForbidden, Code: "access-denied",
-				Detail: "User " + caller.Name + " may not do this.", Fix: "Use an account of the administrators or operators."})
+			h.notAllowed(w, caller)
 			return
 		}
-		next(w, r)
+		next(w, r.WithContext(rpc.WithCaller(r.Context(), caller)))
 	})
 }
 

@@ -27,6 +27,7 @@ type AllQuery struct {
 	Count        uint64  // at most so many matching events
 	Filter       *Filter // nil: every event
 	ResolveLinks bool
+	Allow        Allow // of events and of the targets of links
 }
 
 // All calls yield for the events that the query asks for, as far as this node
@@ -48,7 +49,7 @@ func (r *Reader) All(ctx context.Context, q AllQuery, yield func(*Event) error) 
 	if q.Count == 0 || !q.Backwards && from == endPosition || q.Backwards && from == 0 {
 		return nil
 	}
-	w := walker{r: r, filter: q.Filter, resolve: q.ResolveLinks, left: q.Count, yield: yield, mem: borrow()}
+	w := walker{r: r, filter: q.Filter, resolve: q.ResolveLinks, allow: q.Allow, left: q.Count, yield: yield, mem: borrow()}
 	defer w.release()
 	if q.Backwards {
 		if from == endPosition {
@@ -135,6 +136,7 @@ type walker struct {
 	r       *Reader
 	filter  *Filter
 	resolve bool
+	allow   Allow
 	left    uint64 // events still wanted
 	yield   func(*Event) error
 	// examined is called after each event looked at; nil = not.
@@ -151,12 +153,17 @@ func (w *walker) release() {
 	w.mem, w.target = nil, nil
 }
 
+// allowed asks whether the reader may see an event.
+func (w *walker) allowed(rec stream.Record, v stream.EventView) bool {
+	return w.allow == nil || w.allow(w.mem.names.String(rec.Write(v.Write()).Stream), rec.Revision(v))
+}
+
 // visit judges one event and hands it out; more is false when enough were.
 func (w *walker) visit(ctx context.Context, rec stream.Record, v stream.EventView) (more bool, err error) {
-	if w.filter.matches(rec, v) {
+	if w.filter.matches(rec, v) && w.allowed(rec, v) {
 		out := w.mem.fill(rec, v)
 		if w.resolve && out.Type == stream.LinkType {
-			if out, err = w.r.resolve(ctx, out, &w.target); err != nil {
+			if out, err = w.r.resolve(ctx, out, &w.target, w.allow); err != nil {
 				return false, err
 			}
 		}

@@ -17,6 +17,8 @@ type StreamQuery struct {
 	Count     uint64 // at most so many events; 0 = none
 	// ResolveLinks gives the target of each link event instead of the link.
 	ResolveLinks bool
+	// Allow is asked for the targets of links; the stream itself is the caller's to judge.
+	Allow Allow
 }
 
 // StreamStatus tells about a stream beside its events.
@@ -65,7 +67,7 @@ func (r *Reader) Stream(ctx context.Context, q StreamQuery, yield func(*Event) e
 	if q.Count == 0 {
 		return st, nil
 	}
-	d := delivery{r: r, resolve: q.ResolveLinks, oldest: r.oldest(head.Meta), left: q.Count, yield: yield, mem: borrow()}
+	d := delivery{r: r, resolve: q.ResolveLinks, allow: q.Allow, oldest: r.oldest(head.Meta), left: q.Count, yield: yield, mem: borrow()}
 	defer d.release()
 	if !q.Backwards && d.oldest > 0 {
 		if from, err = r.firstYoung(ctx, d.mem, q.Stream, from, to, d.oldest); err != nil {
@@ -82,6 +84,7 @@ func (r *Reader) Stream(ctx context.Context, q StreamQuery, yield func(*Event) e
 type delivery struct {
 	r       *Reader
 	resolve bool
+	allow   Allow  // of the targets of links
 	oldest  int64  // creation time below which events are hidden
 	left    uint64 // events still wanted
 	yield   func(*Event) error
@@ -100,7 +103,7 @@ func (d *delivery) release() {
 func (d *delivery) one(ctx context.Context, rec stream.Record, v stream.EventView) (more bool, err error) {
 	out := d.mem.fill(rec, v)
 	if d.resolve && out.Type == stream.LinkType {
-		if out, err = d.r.resolve(ctx, out, &d.target); err != nil {
+		if out, err = d.r.resolve(ctx, out, &d.target, d.allow); err != nil {
 			return false, err
 		}
 	}
@@ -199,11 +202,15 @@ func (r *Reader) firstYoung(ctx context.Context, mem *scratch, name string, from
 }
 
 // resolve returns the target of a link with Link set, the link itself with
-// Unresolved set if the target cannot be read, or the event as it is if its
+// Unresolved set if the target cannot be read or is not allowed, or the event as it is if its
 // data does not name an event. The target lives in *mem, borrowed if nil.
-func (r *Reader) resolve(ctx context.Context, link *Event, mem **scratch) (*Event, error) {
+func (r *Reader) resolve(ctx context.Context, link *Event, mem **scratch, allow Allow) (*Event, error) {
 	name, rev, ok := linkTarget(link.data)
 	if !ok {
+		return link, nil
+	}
+	if allow != nil && !allow(name, rev) {
+		link.Unresolved = true
 		return link, nil
 	}
 	head, err := r.heads.Head(name)

@@ -41,15 +41,21 @@ type StreamSubscription struct {
 	FromStart    bool  // from the first event
 	FromEnd      bool  // only what comes after now
 	ResolveLinks bool
+	// Allow is asked for the targets of links, and whether the stream may still be read.
+	Allow Allow
 }
 
 // AllSubscription names the position AFTER which to begin.
 type AllSubscription struct {
-	From         uint64 // exclusive; the position of an event
-	FromStart    bool
-	FromEnd      bool // only what comes after now
+	From      uint64 // exclusive; the position of an event
+	FromStart bool
+	FromEnd   bool // only what comes after now
+	// Near begins with the first event after From also when no event stands at
+	// From; without it such a position is ErrInvalidPosition.
+	Near         bool
 	Filter       *Filter
 	ResolveLinks bool
+	Allow        Allow // of events and of the targets of links
 }
 
 // liveBacklog is how many events a live subscription may find waiting and still
@@ -59,7 +65,8 @@ const liveBacklog = 4096
 // SubscribeStream delivers a stream's events until ctx ends or the handler
 // fails. The caller sends its confirmation first. When the stream is tombstoned
 // the `$streamDeleted` event is delivered and the error is ErrStreamDeleted; on
-// a stream tombstoned before, the error comes at once.
+// a stream tombstoned before, the error comes at once. ErrForbidden says that
+// Allow does not let the stream be read any more.
 func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Handler) error {
 	changed, stop := r.heads.Watch(q.Stream)
 	defer stop()
@@ -80,8 +87,11 @@ func (r *Reader) SubscribeStream(ctx context.Context, q StreamSubscription, h Ha
 	case q.FromEnd:
 		next = head.Last + 1
 	}
-	d := delivery{r: r, resolve: q.ResolveLinks, left: math.MaxUint64, yield: h.Event}
+	d := delivery{r: r, resolve: q.ResolveLinks, allow: q.Allow, left: math.MaxUint64, yield: h.Event}
 	for live := false; ; {
+		if q.Allow != nil && !q.Allow(q.Stream, 0) {
+			return ErrForbidden
+		}
 		d.oldest = r.oldest(head.Meta)
 		d.seen = 0
 		from := max(next, head.Meta.FirstReadable(head.Last))
@@ -141,12 +151,16 @@ func (r *Reader) SubscribeAll(ctx context.Context, q AllSubscription, h Handler)
 	case q.FromEnd:
 		from = endPosition
 	}
-	start, err := r.locate(ctx, from)
+	locate := r.locate
+	if q.Near {
+		locate = r.near
+	}
+	start, err := locate(ctx, from)
 	if err != nil {
 		return err
 	}
 	s := allSubscription{h: h, filter: q.Filter, last: from}
-	w := walker{r: r, filter: q.Filter, resolve: q.ResolveLinks, left: math.MaxUint64, yield: h.Event, examined: s.examined}
+	w := walker{r: r, filter: q.Filter, resolve: q.ResolveLinks, allow: q.Allow, left: math.MaxUint64, yield: h.Event, examined: s.examined}
 	w.scan = r.log.Scan(start)
 	if from == endPosition {
 		if s.last, err = r.lastPosition(ctx, start); err != nil {

@@ -2,136 +2,164 @@ package rpc
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net/http"
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 
-	"baton/eventstore/stream"
+	"baton/eventstore/access"
+	"baton/eventstore/users"
 )
-
-// Groups of users. A user's groups decide what it may do.
-const (
-	GroupAdmins = "$admins"
-	GroupOps    = "$ops"
-)
-
-// User is one account of a secure node.
-type User struct {
-	Name     string
-	Password string
-	Group    string
-}
 
 // Access authenticates callers and says what they may do. The zero value is that of an insecure node: everybody may do everything and authorization
 // headers are ignored. Safe for concurrent use once built.
 //
-// Stream access follows the built-in defaults: any user may use user streams; system streams, whose names begin with "$", are the administrators'.
+// What a method needs stands in one table (access_methods.go); without an entry it needs an administrator. A handler that touches streams asks Check
+// before, and gives Visible or Readable to the reader.
 type Access struct {
-	secure           bool
-	users            map[string]account
-	anonymousStreams bool
-	anonymousStats   bool
-	anonymousGossip  bool
-}
-
-type account struct {
-	name     string
-	password [sha256.Size]byte
-	group    string
+	secure          bool
+	users           *users.Store
+	first           users.First
+	streams         streamAccess
+	certificate     func(*x509.Certificate) (login string, err error)
+	anonymousStats  bool
+	anonymousGossip bool
 }
 
 // AccessOptions describes a secure node's access.
 type AccessOptions struct {
-	Users            []User
-	AnonymousStreams bool // callers without credentials may use user streams
+	Node  users.Backend
+	First users.First // passwords of the first accounts of a new cluster
+	// Certificate says whose certificate a client showed, after checking it; nil: certificates name nobody.
+	Certificate func(*x509.Certificate) (login string, err error)
+
+	AnonymousStreams bool // callers without credentials may use streams that everyone may use
 	AnonymousStats   bool // ... and read statistics and metrics
 	AnonymousGossip  bool // ... and read gossip
+	Logger           *slog.Logger
 }
 
 // NewAccess returns the access of a secure node.
 func NewAccess(o AccessOptions) *Access {
-	a := &Access{secure: true, users: map[string]account{}, anonymousStreams: o.AnonymousStreams, anonymousStats: o.AnonymousStats, anonymousGossip: o.AnonymousGossip}
-	for _, u := range o.Users {
-		a.users[u.Name] = account{name: u.Name, password: sha256.Sum256([]byte(u.Password)), group: u.Group}
+	return &Access{
+		secure: true, users: users.NewStore(o.Node, o.Logger), first: o.First, certificate: o.Certificate,
+		streams:        streamAccess{reader: o.Node.Reader(), options: access.Options{AnonymousStreams: o.AnonymousStreams}},
+		anonymousStats: o.AnonymousStats, anonymousGossip: o.AnonymousGossip,
 	}
-	return a
 }
 
 // Caller is who makes a request. The zero value is anonymous.
-type Caller struct {
-	Name, Group string
-}
+type Caller = access.Principal
+
+// insecureCaller is everybody on an insecure node.
+var insecureCaller = Caller{Name: users.FirstAdmin, Groups: []string{access.Admins}}
 
 // Secure says whether callers are told apart at all.
 func (a *Access) Secure() bool { return a.secure }
 
-// Authenticate reads an Authorization header; the empty one is anonymous. It returns errUnauthenticated for wrong or unreadable credentials.
-func (a *Access) Authenticate(header string) (Caller, error) {
-	if !a.secure {
-		return Caller{Name: "admin", Group: GroupAdmins}, nil
+// Users are the accounts; nil on an insecure node.
+func (a *Access) Users() *users.Store { return a.users }
+
+// begin makes the first accounts of a new cluster.
+func (a *Access) begin(ctx context.Context) {
+	if a.secure {
+		a.users.MakeFirst(ctx, a.first)
 	}
-	if header == "" {
+}
+
+// authenticate finds out who calls: by the Authorization header; without one by the certificate the connection was opened with; else nobody knows.
+// Errors are those of users.Store.Authenticate.
+func (a *Access) authenticate(ctx context.Context, header string, from func() string, certificates []*x509.Certificate) (Caller, error) {
+	switch {
+	case !a.secure:
+		return insecureCaller, nil
+	case header != "":
+		p, err := a.users.Authenticate(ctx, header, from)
+		if err != nil {
+			return Caller{}, err
+		}
+		return *p, nil
+	case a.certificate != nil && len(certificates) > 0:
+		return a.byCertificate(certificates[0])
+	}
+	return Caller{}, nil
+}
+
+func (a *Access) byCertificate(c *x509.Certificate) (Caller, error) {
+	login, err := a.certificate(c)
+	if err != nil {
+		return Caller{}, fmt.Errorf("%w: %w", users.ErrWrong, err)
+	}
+	if login == "" { // a node's, say: it proves no user
 		return Caller{}, nil
 	}
-	scheme, rest, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, "Basic") {
-		return Caller{}, errUnauthenticated
+	p, err := a.users.Principal(login)
+	switch {
+	case err != nil:
+		return Caller{}, err
+	case p == nil && !a.users.Ready():
+		return Caller{}, users.ErrNotReady
+	case p == nil:
+		return Caller{}, users.ErrWrong
 	}
-	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
+	return *p, nil
+}
+
+// Identify finds out who makes an HTTP request.
+func (a *Access) Identify(r *http.Request) (Caller, error) {
+	var certificates []*x509.Certificate
+	if r.TLS != nil {
+		certificates = r.TLS.PeerCertificates
+	}
+	return a.authenticate(r.Context(), r.Header.Get("Authorization"), func() string { return r.RemoteAddr }, certificates)
+}
+
+// current is the caller as it is known now; nil when it may not call any more.
+func (a *Access) current(c *Caller) *Caller {
+	if c.Anonymous() {
+		return c
+	}
+	p, err := a.users.Principal(c.Name)
 	if err != nil {
-		return Caller{}, errUnauthenticated
+		return nil
 	}
-	name, password, ok := strings.Cut(string(decoded), ":")
-	if !ok {
-		return Caller{}, errUnauthenticated
-	}
-	// An unknown name costs the same comparison as a known one.
-	user, known := a.users[name]
-	sum := sha256.Sum256([]byte(password))
-	match := subtle.ConstantTimeCompare(sum[:], user.password[:]) == 1
-	if !known || !match {
-		return Caller{}, errUnauthenticated
-	}
-	return Caller{Name: user.name, Group: user.group}, nil
+	return p
 }
 
 // MayOperate says whether a caller may administrate the node.
-func (a *Access) MayOperate(c Caller) bool {
-	return !a.secure || c.Group == GroupAdmins || c.Group == GroupOps
-}
+func (a *Access) MayOperate(c Caller) bool { return !a.secure || c.MayOperate() }
+
+// MayAdministrate says whether a caller may administrate users.
+func (a *Access) MayAdministrate(c Caller) bool { return !a.secure || c.IsAdmin() }
+
+// SignedIn says whether somebody is known to call.
+func (a *Access) SignedIn(c Caller) bool { return !a.secure || !c.Anonymous() }
 
 // MayReadStats says whether a caller may read statistics and metrics.
-func (a *Access) MayReadStats(c Caller) bool { return !a.secure || a.anonymousStats || c.Name != "" }
+func (a *Access) MayReadStats(c Caller) bool { return a.anonymousStats || a.SignedIn(c) }
 
 // MayReadGossip says whether a caller may read gossip.
-func (a *Access) MayReadGossip(c Caller) bool { return !a.secure || a.anonymousGossip || c.Name != "" }
+func (a *Access) MayReadGossip(c Caller) bool { return a.anonymousGossip || a.SignedIn(c) }
 
-func (a *Access) mayUse(c Caller, name string) bool {
-	switch {
-	case !a.secure, c.Group == GroupAdmins:
-		return true
-	case strings.HasPrefix(stream.OriginalOf(name), "$"):
-		return false
-	}
-	return c.Name != "" || a.anonymousStreams
+// read, write and remove refuse a stream the call's caller may not use.
+func (a *Access) read(ctx context.Context, name string) error { return a.Check(ctx, access.Read, name) }
+
+func (a *Access) write(ctx context.Context, name string) error {
+	return a.Check(ctx, access.Write, name)
 }
 
-// read and write refuse a stream the call's caller may not use.
-func (a *Access) read(ctx context.Context, name string) error {
-	if a.secure && !a.mayUse(callerOf(ctx), name) {
-		return errAccessDenied
-	}
-	return nil
+func (a *Access) remove(ctx context.Context, name string) error {
+	return a.Check(ctx, access.Delete, name)
 }
-
-func (a *Access) write(ctx context.Context, name string) error { return a.read(ctx, name) }
 
 func (a *Access) operate(ctx context.Context) error {
-	if a.secure && !a.MayOperate(callerOf(ctx)) {
+	if a.secure && !callerOf(ctx).MayOperate() {
 		return errAccessDenied
 	}
 	return nil
@@ -139,36 +167,70 @@ func (a *Access) operate(ctx context.Context) error {
 
 type callerKey struct{}
 
-func callerOf(ctx context.Context) Caller {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	return c
+// WithCaller returns a context for requests of a caller.
+func WithCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, &c)
 }
 
-// authenticated returns the call's context with its caller in it.
-func (s *Server) authenticated(ctx context.Context) (context.Context, error) {
-	header := ""
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		if values := md["authorization"]; len(values) > 0 {
-			header = values[0]
-		}
+var anonymous Caller
+
+// callerOf is who makes the call; anonymous when nobody was authenticated. Nothing in it may be changed.
+func callerOf(ctx context.Context) *Caller {
+	if c, ok := ctx.Value(callerKey{}).(*Caller); ok {
+		return c
 	}
-	caller, err := s.access.Authenticate(header)
+	return &anonymous
+}
+
+// CallerOf is who makes a request, as WithCaller and the server's own calls have it; the zero value is anonymous.
+func CallerOf(ctx context.Context) Caller { return *callerOf(ctx) }
+
+// authenticated returns the call's context with its caller in it, once the caller has what the method needs.
+func (s *Server) authenticated(ctx context.Context, method string) (context.Context, error) {
+	header := ""
+	if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) > 0 {
+		header = values[0]
+	}
+	from, _ := peer.FromContext(ctx)
+	caller, err := s.access.authenticate(ctx, header, addressOf(from), certificatesOf(from))
 	if err != nil {
 		return ctx, err
 	}
-	return context.WithValue(ctx, callerKey{}, caller), nil
+	if !needOf(method).met(s.access, &caller) {
+		return ctx, errAccessDenied
+	}
+	return WithCaller(ctx, caller), nil
 }
 
-func (s *Server) unaryAccess(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	ctx, err := s.authenticated(ctx)
+func addressOf(p *peer.Peer) func() string {
+	return func() string {
+		if p == nil || p.Addr == nil {
+			return ""
+		}
+		return p.Addr.String()
+	}
+}
+
+func certificatesOf(p *peer.Peer) []*x509.Certificate {
+	if p == nil {
+		return nil
+	}
+	if t, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+		return t.State.PeerCertificates
+	}
+	return nil
+}
+
+func (s *Server) unaryAccess(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	ctx, err := s.authenticated(ctx, info.FullMethod)
 	if err != nil {
 		return nil, s.fail(ctx, err)
 	}
 	return next(ctx, req)
 }
 
-func (s *Server) streamAccess(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	ctx, err := s.authenticated(ss.Context())
+func (s *Server) streamAccess(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	ctx, err := s.authenticated(ss.Context(), info.FullMethod)
 	if err != nil {
 		return s.fail(ctx, err)
 	}

@@ -78,7 +78,7 @@ func (s *Server) remove(ctx context.Context, t *target, build func(string, strea
 	if err := t.check(); err != nil {
 		return stream.Outcome{}, err
 	}
-	if err := s.access.write(ctx, t.stream); err != nil {
+	if err := s.access.remove(ctx, t.stream); err != nil {
 		return stream.Outcome{}, err
 	}
 	cmd, err := build(t.stream, t.expected)

@@ -82,11 +82,8 @@ type indexNotFound struct{ name string }
 
 func (e *indexNotFound) Error() string { return "index " + strconv.Quote(e.name) + " does not exist" }
 
-// accessDenied: the caller is known, or anonymous, and may not do this. unauthenticated: the credentials are wrong.
-var (
-	errAccessDenied    = errors.New("access denied")
-	errUnauthenticated = errors.New("wrong user name or password")
-)
+// errAccessDenied: the caller is known, or anonymous, and may not do this.
+var errAccessDenied = errors.New("access denied")
 
 // errStopping: the server stops while the call runs.
 var errStopping = errors.New("the server is shutting down")
@@ -126,8 +123,6 @@ func describe(err error) (*status.Status, metadata.MD) {
 		return status.New(codes.NotFound, noIndex.Error()), metadata.Pairs(keyException, exceptionIndexNotFound, keyIndexName, trailerText(noIndex.name))
 	case errors.Is(err, errAccessDenied):
 		return status.New(codes.PermissionDenied, err.Error()), metadata.Pairs(keyException, exceptionAccessDenied)
-	case errors.Is(err, errUnauthenticated):
-		return status.New(codes.Unauthenticated, err.Error()), nil
 	case errors.As(err, &bad):
 		return status.New(codes.InvalidArgument, bad.Error()), nil
 	case errors.Is(err, reader.ErrInvalidPosition), errors.Is(err, reader.ErrInvalidFilter):
@@ -146,6 +141,9 @@ func describe(err error) (*status.Status, metadata.MD) {
 		return status.New(codes.DeadlineExceeded, "the deadline passed"), nil
 	case errors.Is(err, context.Canceled):
 		return status.New(codes.Canceled, "the call was canceled"), nil
+	}
+	if st, trailer := describeUsers(err); st != nil {
+		return st, trailer
 	}
 	if st, ok := status.FromError(err); ok {
 		return st, nil

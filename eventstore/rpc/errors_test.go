@@ -14,6 +14,7 @@ import (
 	"baton/eventstore/reader"
 	"baton/eventstore/replica"
 	"baton/eventstore/stream"
+	"baton/eventstore/users"
 )
 
 func TestErrorsTravelAsClientsKnowThem(t *testing.T) {
@@ -38,7 +39,7 @@ func TestErrorsTravelAsClientsKnowThem(t *testing.T) {
 			"maximum-append-event-size", "5", "proposed-append-event-size", "10", "event-id", sampleText)},
 		{errMissingProperty, codes.InvalidArgument, metadata.Pairs("exception", "missing-required-metadata-property", "required-metadata-properties", "type,content-type")},
 		{errAccessDenied, codes.PermissionDenied, metadata.Pairs("exception", "access-denied")},
-		{errUnauthenticated, codes.Unauthenticated, nil},
+		{users.ErrWrong, codes.Unauthenticated, nil},
 		{&indexNotFound{name: "$idx-x"}, codes.NotFound, metadata.Pairs("exception", "index-not-found", "index-name", "$idx-x")},
 		{reader.ErrInvalidPosition, codes.InvalidArgument, nil},
 		{fmt.Errorf("%w: no such regex", reader.ErrInvalidFilter), codes.InvalidArgument, nil},

@@ -30,6 +30,8 @@ import (
 type house struct {
 	t     testing.TB
 	nodes []*served
+	// access of each node, if they are secure
+	access []*rpc.Access
 }
 
 type served struct {
@@ -42,7 +44,7 @@ type served struct {
 
 type houseOptions struct {
 	nodes, size int
-	access      *rpc.Access
+	secure      *rpc.AccessOptions // nil: an insecure node; Node is set for each
 	tls         *tls.Config
 	dial        []grpc.DialOption
 	maxEvent    int
@@ -90,9 +92,16 @@ func newHouse(t testing.TB, o houseOptions) *house {
 			default:
 			}
 		}
-		server := rpc.New(rpc.Options{Backend: n, Access: o.access, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: 2 * time.Second, Shutdown: shutdown})
+		var access *rpc.Access
+		if o.secure != nil {
+			own := *o.secure
+			own.Node = n
+			access = rpc.NewAccess(own)
+			h.access = append(h.access, access)
+		}
+		server := rpc.New(rpc.Options{Backend: n, Access: access, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: 2 * time.Second, Shutdown: shutdown})
 		s.port = rpc.NewPort(rpc.PortOptions{Listener: l, TLS: o.tls, RPC: server,
-			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: o.access, Shutdown: shutdown, Version: "test"})})
+			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: "test"})})
 		done := make(chan error, 1)
 		go func() { done <- s.port.Serve() }()
 		dial := o.dial
@@ -118,6 +127,11 @@ func newHouse(t testing.TB, o houseOptions) *house {
 		for _, s := range h.nodes {
 			if ready, waiting := s.node.Ready(); !ready {
 				return errors.New(waiting)
+			}
+		}
+		for _, a := range h.access {
+			if !a.Users().Ready() {
+				return errors.New("no users yet")
 			}
 		}
 		return nil

@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"baton/eventstore/rpc"
+	"baton/eventstore/users"
 	"baton/gen/eventstore/client"
 	"baton/gen/eventstore/features"
 	"baton/gen/eventstore/gossip"
@@ -180,7 +181,7 @@ func TestSecureNodeTellsCallersApart(t *testing.T) {
 	t.Parallel()
 	cert, roots := certificate(t)
 	s := newHouse(t, houseOptions{nodes: 1, size: 1,
-		access: rpc.NewAccess(rpc.AccessOptions{AnonymousGossip: true, Users: []rpc.User{{Name: "admin", Password: "right", Group: rpc.GroupAdmins}, {Name: "ops", Password: "too", Group: rpc.GroupOps}}}),
+		secure: &rpc.AccessOptions{AnonymousGossip: true, First: users.First{AdminPassword: "right", OpsPassword: "too"}},
 		tls:    &tls.Config{Certificates: []tls.Certificate{cert}},
 		dial:   []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots}))},
 	}).leader()

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"baton/eventstore/access"
 	"baton/eventstore/reader"
 	"baton/eventstore/stream"
 	"baton/gen/eventstore/client"
@@ -195,8 +196,11 @@ func (s *Server) read(ctx context.Context, req *streams.ReadReq, ss grpc.ServerS
 	} else {
 		err = s.readPage(ctx, r, f)
 	}
-	if errors.Is(err, reader.ErrStreamDeleted) {
+	switch {
+	case errors.Is(err, reader.ErrStreamDeleted):
 		err = &streamDeleted{stream: r.stream}
+	case errors.Is(err, reader.ErrForbidden):
+		err = &denied{caller: callerOf(ctx).Name, action: access.Read, stream: r.stream}
 	}
 	if flushed := f.flush(); flushed != nil {
 		return flushed
@@ -209,12 +213,12 @@ func (s *Server) readPage(ctx context.Context, r *readRequest, f *frames) error 
 	if r.all {
 		return s.backend.Reader().All(ctx, reader.AllQuery{
 			From: r.from, FromStart: r.start, FromEnd: r.end, Backwards: r.backwards,
-			Count: r.count, Filter: r.filter, ResolveLinks: r.resolveLinks,
+			Count: r.count, Filter: r.filter, ResolveLinks: r.resolveLinks, Allow: s.access.Visible(ctx, false),
 		}, f.event)
 	}
 	status, err := s.backend.Reader().Stream(ctx, reader.StreamQuery{
 		Stream: r.stream, From: int64(r.from), FromStart: r.start, FromEnd: r.end, Backwards: r.backwards,
-		Count: r.count, ResolveLinks: r.resolveLinks,
+		Count: r.count, ResolveLinks: r.resolveLinks, Allow: s.access.Readable(ctx, false),
 	}, f.event)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"baton/gen/eventstore/monitoring"
 	"baton/gen/eventstore/operations"
 	"baton/gen/eventstore/streams"
+	userspb "baton/gen/eventstore/users"
 	v2 "baton/gen/kurrent/streams"
 )
 
@@ -129,6 +130,7 @@ func New(o Options) *Server {
 		features.RegisterServerFeaturesServer(r, featuresService{})
 		operations.RegisterOperationsServer(r, operationsService{Server: s})
 		monitoring.RegisterMonitoringServer(r, monitoringService{Server: s})
+		userspb.RegisterUsersServer(r, usersService{Server: s})
 		reflection.Register(r)
 	}
 	return s
@@ -157,7 +159,7 @@ func (s *Server) slowOptions(o Options) []grpc.ServerOption {
 
 // Serve answers on connections that speak HTTP/2 until Stop. It returns nil after Stop.
 func (s *Server) Serve(l net.Listener) error {
-	go s.recordUsers()
+	go s.access.begin(s.lifetime)
 	return s.h2.Serve(l)
 }
 

@@ -44,7 +44,7 @@ type gossipService struct {
 
 // Read lists the members with the addresses clients can reach.
 func (s gossipService) Read(ctx context.Context, _ *client.Empty) (*gossip.ClusterInfo, error) {
-	if !s.access.MayReadGossip(callerOf(ctx)) {
+	if !s.access.MayReadGossip(*callerOf(ctx)) {
 		return nil, s.fail(ctx, errAccessDenied)
 	}
 	view := s.backend.View()
@@ -87,6 +87,8 @@ var supported = []struct {
 		"read": {"position", "events"}, "append": nil, "delete": nil, "tombstone": nil, "batchappend": {"deadline_duration"}}},
 	{"event_store.client.gossip.gossip", map[string][]string{"read": nil}},
 	{"event_store.client.operations.operations", map[string][]string{"shutdown": nil, "resignnode": nil, "setnodepriority": nil}},
+	{"event_store.client.users.users", map[string][]string{
+		"create": nil, "update": nil, "delete": nil, "enable": nil, "disable": nil, "details": nil, "changepassword": nil, "resetpassword": nil}},
 	{"event_store.client.monitoring.monitoring", map[string][]string{"stats": nil}},
 	{"event_store.client.server_features.serverfeatures", map[string][]string{"getsupportedmethods": nil}},
 	{"kurrentdb.protocol.v2.streams.streamsservice", map[string][]string{"appendsession": nil, "appendrecords": nil}},
@@ -157,7 +159,7 @@ const (
 // Stats sends the figures now and then every period until the call ends.
 func (s monitoringService) Stats(req *monitoring.StatsReq, ss grpc.ServerStreamingServer[monitoring.StatsResp]) error {
 	ctx := ss.Context()
-	if !s.access.MayReadStats(callerOf(ctx)) {
+	if !s.access.MayReadStats(*callerOf(ctx)) {
 		return s.fail(ctx, errAccessDenied)
 	}
 	every := defaultStatsEvery

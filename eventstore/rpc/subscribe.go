@@ -33,10 +33,10 @@ func (s *Server) subscribe(ctx context.Context, r *readRequest, f *frames) error
 	h := &subscription{frames: f, all: r.all}
 	if r.all {
 		return s.backend.Reader().SubscribeAll(ctx, reader.AllSubscription{
-			From: r.from, FromStart: r.start, FromEnd: r.end, Filter: r.filter, ResolveLinks: r.resolveLinks}, h)
+			From: r.from, FromStart: r.start, FromEnd: r.end, Filter: r.filter, ResolveLinks: r.resolveLinks, Allow: s.access.Visible(ctx, true)}, h)
 	}
 	return s.backend.Reader().SubscribeStream(ctx, reader.StreamSubscription{
-		Stream: r.stream, From: int64(r.from), FromStart: r.start, FromEnd: r.end, ResolveLinks: r.resolveLinks}, h)
+		Stream: r.stream, From: int64(r.from), FromStart: r.start, FromEnd: r.end, ResolveLinks: r.resolveLinks, Allow: s.access.Readable(ctx, true)}, h)
 }
 
 // Event gathers one event; a full block is sent at once.

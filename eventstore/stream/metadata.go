@@ -15,6 +15,7 @@ type Metadata struct {
 	MaxAgeSeconds  int64  // $maxAge: older events are hidden at read time
 	TruncateBefore int64  // $tb: events below are hidden; math.MaxInt64 = soft-deleted
 	CacheControl   int64  // $cacheControl in seconds
+	ACL            *ACL   // $acl; nil = not set
 	Raw            []byte // the whole JSON document
 }
 
@@ -54,6 +55,7 @@ func ParseMetadata(typ []byte, isJSON bool, data []byte) *Metadata {
 		MaxAgeSeconds:  positive(doc["$maxAge"]),
 		TruncateBefore: positive(doc["$tb"]),
 		CacheControl:   positive(doc["$cacheControl"]),
+		ACL:            ParseACL(doc["$acl"]),
 		Raw:            bytes.Clone(data),
 	}
 }

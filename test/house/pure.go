@@ -10,6 +10,7 @@ import (
 // Pure lists the packages that decide: the same input must give the same output on every node and in every replay.
 var Pure = []string{
 	"eventstore/stream",
+	"eventstore/access",
 	"eventstore/membership",
 	"eventstore/subscription",
 	"control/health",
