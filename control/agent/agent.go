@@ -40,6 +40,8 @@ type Options struct {
 	// Guardian is the program, with its first arguments, that ends primaries
 	// when this agent cannot; it is given the agent's directory. nil: none.
 	Guardian []string
+	// NoOSTerminal refuses OS shells on this host, whoever asks.
+	NoOSTerminal bool
 }
 
 // Agent is a joined agent. Make it with Open.
@@ -57,6 +59,8 @@ type Agent struct {
 	disks   *disks
 	jobs    backupJobs // on backups
 	leases  *leases
+
+	terminals terminals // attached to the link
 
 	mu        sync.Mutex
 	instances map[string]*watched // by key

@@ -180,6 +180,7 @@ var agentActions = map[string]agentAction{
 	ActionPeers:      putPeers,
 	ActionArguments:  putArguments,
 	ActionLook:       lookAt,
+	ActionTerminal:   openTerminal,
 }
 
 func badArg(format string, args ...any) error {

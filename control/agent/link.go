@@ -119,6 +119,8 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 			a.learned(r, m.Welcome.GetAddresses())
 			a.leases.connected(out)
 			defer a.leases.connected(nil)
+			a.terminals.connected(ctx, agentpb.NewTerminalLinkClient(conn))
+			defer a.terminals.connected(nil, nil)
 			a.log.Info("connected to the control plane", "address", r.address(), "agent", a.me.ID, "term", a.term)
 			go func() {
 				// Of a stream that the other end closed, Recv tells why.

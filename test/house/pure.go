@@ -22,6 +22,7 @@ var Pure = []string{
 	"control/proxy/resp",
 	"control/proxy/session",
 	"control/alert",
+	"control/terminal/line",
 }
 
 // pureImports are the only packages a pure package may import, besides other pure ones: the parts of the standard

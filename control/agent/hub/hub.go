@@ -79,6 +79,7 @@ type Hub struct {
 	opt    Options
 	log    *slog.Logger
 	server *grpc.Server
+	terms  *terminals
 
 	mu      sync.Mutex
 	links   map[string]*link        // by agent id; the newest link of an agent
@@ -117,6 +118,8 @@ func New(o Options) (*Hub, error) {
 	)
 	agentpb.RegisterAgentLinkServer(h.server, h)
 	agentpb.RegisterControlLinkServer(h.server, &controlJoin{h: h})
+	h.terms = &terminals{h: h, waiting: map[string]*waitingTerminal{}}
+	agentpb.RegisterTerminalLinkServer(h.server, h.terms)
 	return h, nil
 }
 
