@@ -1,6 +1,8 @@
 package node
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -190,4 +192,18 @@ func (n *Node) Ready() (bool, string) {
 		return false, "handing leadership over"
 	}
 	return false, "no leader is known"
+}
+
+// WaitReady waits until the node serves. The error of a context that ends before
+// says what was awaited; ErrStopped when the node stops.
+func (n *Node) WaitReady(ctx context.Context) error {
+	err := n.waitFor(ctx, func() bool {
+		ready, _ := n.Ready()
+		return ready
+	})
+	if err != nil && !errors.Is(err, ErrStopped) {
+		_, why := n.Ready()
+		return fmt.Errorf("the node does not serve yet: %s: %w", why, err)
+	}
+	return err
 }
