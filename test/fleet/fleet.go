@@ -35,6 +35,10 @@ type Options struct {
 	TLS         *TLS     // files for every node
 	Binary      string   // default $TEST_BINARY, else bin/baton of the project
 
+	Hosts []string // by node: the address it listens on, a number; default Host
+	// Spawn starts node i's process somewhere else than here; default: start().
+	Spawn func(i int, start func() error) error
+
 	HTTP           *http.Client // for requests to nodes; a plain one by default
 	User, Password string       // sent with them when not empty
 }
@@ -53,6 +57,7 @@ type Fleet struct {
 // Node is one process, or the place where one runs.
 type Node struct {
 	Name       string
+	Host       string // address it listens on
 	ClientPort int
 	PeerPort   int
 	Dir        string // data
@@ -91,9 +96,13 @@ func New(o Options) (*Fleet, error) {
 	for i := range o.Nodes {
 		n := &Node{
 			Name:       fmt.Sprintf("n%d", i+1),
+			Host:       Host,
 			ClientPort: ports[2*i],
 			PeerPort:   ports[2*i+1],
 			fleet:      f,
+		}
+		if i < len(o.Hosts) {
+			n.Host = o.Hosts[i]
 		}
 		if i < len(o.ClientPorts) {
 			n.ClientPort = o.ClientPorts[i]
@@ -136,15 +145,15 @@ func (f *Fleet) args(i int) []string {
 	var seeds []string
 	for j, other := range f.Nodes {
 		if j != i {
-			seeds = append(seeds, fmt.Sprintf("%s:%d", f.seedHost(), other.ClientPort))
+			seeds = append(seeds, fmt.Sprintf("%s:%d", f.seedHost(other), other.ClientPort))
 		}
 	}
 	args := []string{
 		"serve",
 		"--db", n.Dir,
 		"--cluster-size", strconv.Itoa(f.ClusterSize),
-		"--node-ip", Host, "--node-port", strconv.Itoa(n.ClientPort),
-		"--replication-ip", Host, "--replication-port", strconv.Itoa(n.PeerPort),
+		"--node-ip", n.Host, "--node-port", strconv.Itoa(n.ClientPort),
+		"--replication-ip", n.Host, "--replication-port", strconv.Itoa(n.PeerPort),
 		"--node-name", n.Name,
 		"--discover-via-dns=false",
 	}
@@ -167,9 +176,9 @@ func (f *Fleet) args(i int) []string {
 	return append(args, f.Options.Args...)
 }
 
-func (f *Fleet) seedHost() string {
+func (f *Fleet) seedHost(n *Node) string {
 	if f.Insecure {
-		return Host
+		return n.Host
 	}
 	return "localhost"
 }
@@ -220,7 +229,11 @@ func (n *Node) Start(extra ...string) error {
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(plainEnvironment(), n.fleet.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // no orphan outlives the test
-	if err := cmd.Start(); err != nil {
+	start := cmd.Start
+	if n.fleet.Spawn != nil {
+		start = func() error { return n.fleet.Spawn(n.index(), cmd.Start) }
+	}
+	if err := start(); err != nil {
 		return err
 	}
 	n.cmd, n.done = cmd, make(chan struct{})
@@ -305,7 +318,7 @@ func (n *Node) wait() {
 }
 
 // Address is host:port for clients.
-func (n *Node) Address() string { return fmt.Sprintf("%s:%d", Host, n.ClientPort) }
+func (n *Node) Address() string { return fmt.Sprintf("%s:%d", n.Host, n.ClientPort) }
 
 // ConnectionString is what an official client takes to find the cluster by gossip through all nodes.
 func (f *Fleet) ConnectionString(query string) string {

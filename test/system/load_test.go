@@ -49,7 +49,7 @@ type writer struct {
 // tryFor bounds one call; a patient client would wait as long.
 const tryFor = 3 * time.Second
 
-func startLoad(t *testing.T, f *fleet.Fleet, writers int) *load {
+func startLoad(t *testing.T, f *fleet.Fleet, writers int, more ...grpc.DialOption) *load {
 	t.Helper()
 	machine, err := fleet.WatchMachine(t.TempDir())
 	if err != nil {
@@ -59,7 +59,7 @@ func startLoad(t *testing.T, f *fleet.Fleet, writers int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{f: f, cancel: cancel, lastAck: time.Now(), machine: machine}
 	for _, n := range f.Nodes {
-		c, err := grpc.NewClient("passthrough:///"+n.Address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		c, err := grpc.NewClient("passthrough:///"+n.Address(), append(more, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 		if err != nil {
 			t.Fatal(err)
 		}
