@@ -14,10 +14,12 @@ import (
 
 	"baton/eventstore/rpc/h2"
 	"baton/eventstore/stream"
+	"baton/eventstore/subscriptions"
 	"baton/gen/eventstore/features"
 	"baton/gen/eventstore/gossip"
 	"baton/gen/eventstore/monitoring"
 	"baton/gen/eventstore/operations"
+	"baton/gen/eventstore/persistent"
 	"baton/gen/eventstore/streams"
 	userspb "baton/gen/eventstore/users"
 	v2 "baton/gen/kurrent/streams"
@@ -49,6 +51,8 @@ type Options struct {
 	WriteTimeout time.Duration
 	// KeepAliveInterval between pings to silent clients (0: none), and how long an answer may take.
 	KeepAliveInterval, KeepAliveTimeout time.Duration
+	// Subscriptions runs the persistent subscriptions; nil: there are none. The owner stops it.
+	Subscriptions *subscriptions.Service
 	// Shutdown begins an orderly stop of the node and returns at once; nil: clients cannot ask for it.
 	Shutdown func()
 	Logger   *slog.Logger
@@ -58,17 +62,18 @@ type Options struct {
 type Server struct {
 	streams.UnimplementedStreamsServer
 
-	backend      Backend
-	access       *Access
-	limits       stream.Limits
-	writeTimeout time.Duration
-	shutdown     func()
-	logger       *slog.Logger
-	leading      leading
-	metrics      metrics
-	started      time.Time
-	h2           *h2.Server
-	grpc         *grpc.Server // for calls that come to Go's own HTTP/2 server
+	backend       Backend
+	access        *Access
+	limits        stream.Limits
+	writeTimeout  time.Duration
+	shutdown      func()
+	logger        *slog.Logger
+	leading       leading
+	subscriptions *subscriptions.Service
+	metrics       metrics
+	started       time.Time
+	h2            *h2.Server
+	grpc          *grpc.Server // for calls that come to Go's own HTTP/2 server
 
 	lifetime context.Context // ends when the server begins to stop
 	end      context.CancelFunc
@@ -119,7 +124,7 @@ func New(o Options) *Server {
 	if s.writeTimeout <= 0 {
 		s.writeTimeout = defaultWriteTimeout
 	}
-	s.leading.backend = o.Backend
+	s.leading.backend, s.subscriptions = o.Backend, o.Subscriptions
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.stopping = s.lifetime.Done()
 	s.h2, s.grpc = h2.NewServer(s.options(o)), grpc.NewServer(s.slowOptions(o)...)
@@ -130,6 +135,9 @@ func New(o Options) *Server {
 		features.RegisterServerFeaturesServer(r, featuresService{})
 		operations.RegisterOperationsServer(r, operationsService{Server: s})
 		monitoring.RegisterMonitoringServer(r, monitoringService{Server: s})
+		if s.subscriptions != nil {
+			persistent.RegisterPersistentSubscriptionsServer(r, groupsService{Server: s})
+		}
 		userspb.RegisterUsersServer(r, usersService{Server: s})
 		reflection.Register(r)
 	}

@@ -85,6 +85,7 @@ var supported = []struct {
 }{
 	{"event_store.client.streams.streams", map[string][]string{
 		"read": {"position", "events"}, "append": nil, "delete": nil, "tombstone": nil, "batchappend": {"deadline_duration"}}},
+	{"event_store.client.persistent_subscriptions.persistentsubscriptions", persistentMethods},
 	{"event_store.client.gossip.gossip", map[string][]string{"read": nil}},
 	{"event_store.client.operations.operations", map[string][]string{"shutdown": nil, "resignnode": nil, "setnodepriority": nil}},
 	{"event_store.client.users.users", map[string][]string{
