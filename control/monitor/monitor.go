@@ -9,7 +9,9 @@ package monitor
 
 import (
 	"context"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,10 +53,13 @@ type Options struct {
 type Monitor struct {
 	Options
 
-	mu      sync.Mutex
-	nodes   map[key]*seen
-	history map[string]*ring
-	beat    chan struct{} // closed and replaced at each report taken in
+	mu sync.Mutex
+	// clusters holds what was reported by cluster and node: a look at one
+	// cluster must not cost more where there are thousands of others.
+	clusters map[string]map[string]*seen
+	agents   map[string]map[key]bool // what each agent reported last
+	history  map[string]*ring
+	beat     chan struct{} // closed and replaced at each report taken in
 }
 
 type key struct{ cluster, node string }
@@ -78,7 +83,7 @@ type ring struct {
 
 // New returns a monitor that knows nothing yet.
 func New(o Options) *Monitor {
-	return &Monitor{Options: o, nodes: map[key]*seen{}, history: map[string]*ring{}, beat: make(chan struct{})}
+	return &Monitor{Options: o, clusters: map[string]map[string]*seen{}, agents: map[string]map[key]bool{}, history: map[string]*ring{}, beat: make(chan struct{})}
 }
 
 // Run takes reports in until ctx ends.
@@ -113,21 +118,17 @@ func (m *Monitor) take(r agent.Report) {
 	if received.IsZero() {
 		received = m.Now()
 	}
-	reported := make(map[key]bool, len(r.Instances))
+	m.reports(&r)
 	for _, in := range r.Instances {
-		reported[key{in.Cluster, in.Node}] = true
-	}
-	for k, v := range m.nodes {
-		if v.agentID == r.Agent && !reported[k] {
-			delete(m.nodes, k) // its agent was told to forget it
+		nodes := m.clusters[in.Cluster]
+		if nodes == nil {
+			nodes = map[string]*seen{}
+			m.clusters[in.Cluster] = nodes
 		}
-	}
-	for _, in := range r.Instances {
-		k := key{in.Cluster, in.Node}
-		s := m.nodes[k]
+		s := nodes[in.Node]
 		if s == nil {
 			s = &seen{}
-			m.nodes[k] = s
+			nodes[in.Node] = s
 		}
 		s.agentID, s.instance, s.host, s.received = r.Agent, in, r.Host, received
 		if in.Observation != nil {
@@ -149,13 +150,41 @@ func (m *Monitor) take(r agent.Report) {
 	m.beat = make(chan struct{})
 }
 
+// reports keeps which nodes an agent reports, and forgets those it does not
+// report any more: it was told to. The caller holds mu.
+func (m *Monitor) reports(r *agent.Report) {
+	before := m.agents[r.Agent]
+	same := len(before) == len(r.Instances)
+	for i := 0; same && i < len(r.Instances); i++ {
+		same = before[key{r.Instances[i].Cluster, r.Instances[i].Node}]
+	}
+	if same {
+		return
+	}
+	now := make(map[key]bool, len(r.Instances))
+	for _, in := range r.Instances {
+		now[key{in.Cluster, in.Node}] = true
+	}
+	for k := range before {
+		if v := m.clusters[k.cluster][k.node]; !now[k] && v != nil && v.agentID == r.Agent {
+			m.drop(k)
+		}
+	}
+	m.agents[r.Agent] = now
+}
+
+// drop forgets a node. The caller holds mu.
+func (m *Monitor) drop(k key) {
+	delete(m.clusters[k.cluster], k.node)
+	if len(m.clusters[k.cluster]) == 0 {
+		delete(m.clusters, k.cluster)
+	}
+}
+
 // record adds this second's writes to the histories.
 func (m *Monitor) record() {
 	for _, c := range m.Inventory.Clusters() {
-		snap, ok := m.Snapshot(c.ID)
-		if !ok {
-			continue
-		}
+		snap := m.snapshot(&c)
 		rate, known := Writes(&snap)
 		m.mu.Lock()
 		h := m.history[c.ID]
@@ -205,31 +234,40 @@ func (m *Monitor) Snapshot(cluster string) (health.Snapshot, bool) {
 	if !ok {
 		return health.Snapshot{}, false
 	}
-	now := m.Now()
-	s := health.Snapshot{Now: now, Cluster: cluster, Engine: c.Engine}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known := map[string]bool{}
-	for _, member := range c.Members {
-		known[member.Name] = true
-		s.Nodes = append(s.Nodes, m.node(now, cluster, member))
-	}
-	// Members that joined the engine's cluster and that an agent reports.
-	for k, v := range m.nodes {
-		if k.cluster == cluster && !known[k.node] {
-			s.Nodes = append(s.Nodes, m.node(now, cluster, inventory.Member{Name: k.node, Address: v.instance.Address, Priority: 100}))
-		}
-	}
-	sort.Slice(s.Nodes, func(i, j int) bool { return s.Nodes[i].Name < s.Nodes[j].Name })
-	return s, true
+	return m.snapshot(&c), true
 }
 
-// node joins what is registered and what is reported. The caller holds mu.
-func (m *Monitor) node(now time.Time, cluster string, member inventory.Member) health.Node {
+// Look is Snapshot of a cluster that the caller has from the inventory already.
+func (m *Monitor) Look(c *inventory.Cluster) health.Snapshot { return m.snapshot(c) }
+
+func (m *Monitor) snapshot(c *inventory.Cluster) health.Snapshot {
+	now := m.Now()
+	s := health.Snapshot{Now: now, Cluster: c.ID, Engine: c.Engine}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	nodes := m.clusters[c.ID]
+	s.Nodes = make([]health.Node, 0, max(len(c.Members), len(nodes)))
+	known := make(map[string]bool, len(c.Members))
+	for _, member := range c.Members {
+		known[member.Name] = true
+		s.Nodes = append(s.Nodes, node(now, nodes[member.Name], member))
+	}
+	// Members that joined the engine's cluster and that an agent reports.
+	for name, v := range nodes {
+		if !known[name] {
+			s.Nodes = append(s.Nodes, node(now, v, inventory.Member{Name: name, Address: v.instance.Address, Priority: 100}))
+		}
+	}
+	slices.SortFunc(s.Nodes, func(a, b health.Node) int { return strings.Compare(a.Name, b.Name) })
+	return s
+}
+
+// node joins what is registered and what is reported, nil where nothing is.
+// The caller holds mu.
+func node(now time.Time, v *seen, member inventory.Member) health.Node {
 	n := health.Node{Name: member.Name, Agent: member.Agent, Address: member.Address, Priority: member.Priority, Never: member.Never,
 		NoFailover: member.Tags.NoFailover, NoSync: member.Tags.NoSync, NoBackup: member.Tags.NoBackup, Maintenance: member.Tags.Maintenance,
 		Location: member.Location, Provider: member.Provider, ReportAge: -1}
-	v := m.nodes[key{cluster, member.Name}]
 	if v == nil {
 		return n
 	}
@@ -263,7 +301,7 @@ func (m *Monitor) Facts(cluster string) (plan.Facts, bool) {
 	if !ok {
 		return plan.Facts{}, false
 	}
-	snap, _ := m.Snapshot(cluster)
+	snap := m.snapshot(&c)
 	f := plan.Facts{Snapshot: snap, Generation: c.Generation, Running: c.Running, RunningWhat: c.Running,
 		PastStalls: c.Stalls, JournalOK: true, Connected: map[string]bool{}}
 	if c.LastChange != nil {
@@ -289,8 +327,8 @@ func (m *Monitor) Fresh(ctx context.Context, cluster string, after time.Time) pl
 	for {
 		m.mu.Lock()
 		beat, late := m.beat, false
-		for k, v := range m.nodes {
-			if k.cluster == cluster && !v.at.After(after) && m.Reports.Connected(v.agentID) {
+		for _, v := range m.clusters[cluster] {
+			if !v.at.After(after) && m.Reports.Connected(v.agentID) {
 				late = true
 			}
 		}
