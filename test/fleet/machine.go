@@ -14,21 +14,30 @@ import (
 // Machine watches what the machine itself is able to do while a test measures times on it: a wake-up is due each
 // millisecond; every 50 ms a small file is synced, a fixed piece of arithmetic is done, and the threads that want a core
 // are counted. A gap in the service is judged without what the machine stood still meanwhile, and its limit grows with
-// the machine's slowness and with the crowd before its cores: a busy machine is no fault of the program.
+// the machine's slowness and with the crowd of others before its cores: a busy machine is no fault of the program.
+//
+// What the program under test does to the machine is no excuse. Its processor time, and that of the test with its load,
+// is measured beside: of a late wake-up only the part counts as a stall in which others had the cores or nobody had, and
+// their threads are no crowd.
+//
 // A Machine may be asked from any goroutine.
 type Machine struct {
 	stop chan struct{}
 	done sync.WaitGroup
 
 	mu    sync.Mutex
-	late  []span // wake-ups that came more than lateFrom after they were due
+	late  []span // wake-ups that came more than lateFrom after they were due; they do not overlap
 	syncs []span
 	work  []time.Duration
-	crowd []int // threads that had or wanted a core, without the one that counts
+	crowd []int // threads of others that had or wanted a core
+	pids  []int // own processes, looked up now and then
 }
 
 // span is a time from its beginning to its end.
-type span struct{ from, to time.Time }
+type span struct {
+	from, to time.Time
+	own      float64 // part of all cores' time that own processes used meanwhile, 0 to 1
+}
 
 // Gap is a time without service.
 type Gap struct{ From, To time.Time }
@@ -41,6 +50,10 @@ const (
 	// lateFrom: a wake-up this much late counts as a stall.
 	lateFrom  = 2 * time.Millisecond
 	syncEvery = 50 * time.Millisecond
+	// usageEvery is how often own processes' time is read, at the least; ownEvery
+	// how often it is looked up which there are.
+	usageEvery = 10 * time.Millisecond
+	ownEvery   = 500 * time.Millisecond
 	// workSteps of a dependent multiplication take workUsual on an idle machine of the kind the limits were set on.
 	workSteps = 200_000
 	workUsual = 400 * time.Microsecond
@@ -78,6 +91,8 @@ func (m *Machine) wake() {
 	tick := time.NewTicker(wakeEvery)
 	defer tick.Stop()
 	last := time.Now()
+	var own usage
+	read := last // when own was read
 	for {
 		select {
 		case <-m.stop:
@@ -85,15 +100,27 @@ func (m *Machine) wake() {
 		case <-tick.C:
 		}
 		now := time.Now()
-		if now.Sub(last) > wakeEvery+lateFrom {
+		late := now.Sub(last) > wakeEvery+lateFrom
+		if late || now.Sub(read) >= usageEvery {
+			used := own.since()
 			m.mu.Lock()
-			if len(m.late) < maxSpans {
-				m.late = append(m.late, span{last.Add(wakeEvery), now})
+			if late && len(m.late) < maxSpans {
+				m.late = append(m.late, span{last.Add(wakeEvery), now, share(used, now.Sub(read))})
 			}
+			own.pids = m.pids
 			m.mu.Unlock()
+			read = now
 		}
 		last = now
 	}
+}
+
+// share is the part of all cores' time that was used within a while.
+func share(used, within time.Duration) float64 {
+	if within <= 0 {
+		return 0
+	}
+	return min(1, float64(used)/float64(within)/float64(runtime.NumCPU()))
 }
 
 func (m *Machine) sync(f *os.File) {
@@ -103,6 +130,8 @@ func (m *Machine) sync(f *os.File) {
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()
 	block := make([]byte, 4096)
+	var pids []int
+	var looked time.Time
 	for {
 		select {
 		case <-m.stop:
@@ -115,10 +144,15 @@ func (m *Machine) sync(f *os.File) {
 			err = f.Sync()
 		}
 		to := time.Now()
-		spent, crowd := work(), runnable()
+		spent := work()
+		if time.Since(looked) >= ownEvery {
+			pids, looked = ownProcesses(), time.Now()
+		}
+		crowd := max(0, runnable()-running(pids))
 		m.mu.Lock()
+		m.pids = pids
 		if err == nil && len(m.syncs) < maxSpans {
-			m.syncs = append(m.syncs, span{from, to})
+			m.syncs = append(m.syncs, span{from: from, to: to})
 			m.work = append(m.work, spent)
 			m.crowd = append(m.crowd, crowd)
 		}
@@ -140,30 +174,58 @@ func work() time.Duration {
 	return took
 }
 
-// Stalled is how long the machine stood still during the gap: all late wake-ups and the longest sync, at most the
-// gap itself.
+// Stalled is how long the machine stood still during the gap: the late wake-ups, as far as it was not own processes that
+// had the cores, and what the longest sync took beyond them and beyond a usual one. It is at most the gap itself.
 func (m *Machine) Stalled(g Gap) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var total, longest time.Duration
+	var total time.Duration
 	for _, s := range m.late {
-		total += overlap(s, g)
+		total += time.Duration(float64(overlap(s, g)) * (1 - s.own))
 	}
+	var longest span
 	for _, s := range m.syncs {
-		longest = max(longest, overlap(s, g))
+		if overlap(s, g) > overlap(longest, g) {
+			longest = s
+		}
 	}
-	return min(total+longest, g.Length())
+	if beside := overlap(longest, g); beside > 0 {
+		for _, s := range m.late {
+			beside -= overlap(s, Gap{later(longest.from, g.From), sooner(longest.to, g.To)})
+		}
+		total += max(0, beside-m.usualSync())
+	}
+	return min(total, g.Length())
+}
+
+// usualSync is the median of all syncs. The caller holds mu.
+func (m *Machine) usualSync() time.Duration {
+	if len(m.syncs) < 2 {
+		return 0
+	}
+	all := make([]time.Duration, len(m.syncs))
+	for i, s := range m.syncs {
+		all[i] = s.to.Sub(s.from)
+	}
+	return middle(all)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func sooner(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func overlap(s span, g Gap) time.Duration {
-	from, to := s.from, s.to
-	if from.Before(g.From) {
-		from = g.From
-	}
-	if to.After(g.To) {
-		to = g.To
-	}
-	return max(0, to.Sub(from))
+	return max(0, sooner(s.to, g.To).Sub(later(s.from, g.From)))
 }
 
 // Slowness is how many times longer than usual the fixed piece of arithmetic took at the median, at least 1.
@@ -176,7 +238,7 @@ func (m *Machine) Slowness() float64 {
 	return max(1, float64(middle(m.work))/float64(workUsual))
 }
 
-// runnable reads how many threads have or want a core now, without the caller.
+// runnable reads how many threads have or want a core now, the caller among them.
 func runnable() int {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -188,10 +250,10 @@ func runnable() int {
 	}
 	now, _, _ := strings.Cut(fields[3], "/")
 	n, _ := strconv.Atoi(now)
-	return max(0, n-1)
+	return n
 }
 
-// Crowding is how many threads wanted each core on average, at least 1.
+// Crowding is 1 and how many threads of others wanted each core on average.
 func (m *Machine) Crowding() float64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -202,7 +264,7 @@ func (m *Machine) Crowding() float64 {
 	for _, n := range m.crowd {
 		sum += n
 	}
-	return max(1, float64(sum)/float64(len(m.crowd))/float64(runtime.NumCPU()))
+	return 1 + float64(sum)/float64(len(m.crowd))/float64(runtime.NumCPU())
 }
 
 // String tells what the machine was able to do, on one line.
@@ -225,8 +287,8 @@ func (m *Machine) String() string {
 		}
 		return syncs[min(len(syncs)-1, int(q*float64(len(syncs))))]
 	}
-	return fmt.Sprintf("longest late wake-up %s, %d of more than %s; sync p50 %s, p99 %s, max %s; arithmetic %.1f times the usual; %.1f threads for each core",
-		short(late), len(m.late), short(lateFrom), short(at(0.5)), short(at(0.99)), short(at(1)), slow, crowd)
+	return fmt.Sprintf("longest late wake-up %s, %d of more than %s; sync p50 %s, p99 %s, max %s; arithmetic %.1f times the usual; %.1f threads of others for each core",
+		short(late), len(m.late), short(lateFrom), short(at(0.5)), short(at(0.99)), short(at(1)), slow, crowd-1)
 }
 
 // Judge compares gaps with limits of their median and their longest on an idle machine. Both are judged without what
