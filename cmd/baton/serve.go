@@ -20,6 +20,7 @@ import (
 	"baton/eventstore/membership"
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
+	"baton/eventstore/subscriptions"
 	"baton/eventstore/users"
 	"baton/platform/config"
 	"baton/platform/vfs"
@@ -111,8 +112,10 @@ func serve(ctx context.Context, settings *config.Settings) error {
 		}
 	}
 	access := nodeAccess(settings, n, logger)
+	groups := subscriptions.Start(subscriptions.Options{Node: n, Logger: logger})
+	defer groups.Stop()
 	server := rpc.New(rpc.Options{
-		Backend: n, Access: access, Shutdown: shutdown, Logger: logger,
+		Backend: n, Access: access, Subscriptions: groups, Shutdown: shutdown, Logger: logger,
 		MaxAppendBytes: int(settings.Int("max-append-size")), MaxEventBytes: int(settings.Int("max-append-event-size")),
 		WriteTimeout:      millis(settings, "write-timeout-ms"),
 		KeepAliveInterval: millis(settings, "keep-alive-interval"), KeepAliveTimeout: millis(settings, "keep-alive-timeout"),
@@ -160,6 +163,7 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	port.Stop(drain)
+	groups.Stop()
 	n.Stop()
 	logger.Info("node stopped")
 	return fatal
