@@ -23,6 +23,11 @@ const (
 	SendRelease Effect = "send-release"
 	// StartEngine: start the engine as primary; answer with EngineUp.
 	StartEngine Effect = "start-engine"
+	// AskPromises: ask the agents beside the roster for the promise of a round;
+	// see Holder.Round for its number. Answer with Promised.
+	AskPromises Effect = "ask-promises"
+	// FreePromises: tell them that what they promised is not relied on any more.
+	FreePromises Effect = "free-promises"
 )
 
 // Stage is where the agent's end of a lease is.
@@ -67,8 +72,11 @@ type Holder struct {
 	Terms         Terms
 	Stage         Stage
 
-	// Good is when the renewal that was granted last was sent.
+	// Good is when the renewal that was granted last was sent, or the round was
+	// asked in which the whole roster promised.
 	Good time.Duration
+	// Since is when the lease began to be kept by promises; see Alone.
+	Since time.Duration
 	// Enrolled tells that a grant was had at least once in this generation.
 	Enrolled bool
 	// Held is until when the engine holds writes, 0 when it does not.
@@ -81,6 +89,15 @@ type Holder struct {
 	killing  time.Duration // when the hard fence was last asked for; 0 never
 	said     time.Duration // when the release was last said; 0 never
 	supers   bool          // refused for good: another holder is on record
+	barred   bool          // refused because a failover is on its way
+
+	failsafe  bool
+	roster    []string
+	granted   time.Duration // when the renewal that was granted last was sent
+	alone     bool
+	question  uint64 // number of the last round
+	lastAsked time.Duration
+	rounds    [outstanding]round
 }
 
 type sending struct {
@@ -97,7 +114,7 @@ func NewHolder(cluster, node string, generation uint64, ttl time.Duration) *Hold
 // that one sent its last granted renewal.
 func Resume(cluster, node string, generation uint64, ttl, good time.Duration) *Holder {
 	h := NewHolder(cluster, node, generation, ttl)
-	h.Good, h.Enrolled, h.Stage = good, true, Renewed
+	h.Good, h.granted, h.Enrolled, h.Stage = good, good, true, Renewed
 	return h
 }
 
@@ -127,6 +144,13 @@ func (h *Holder) Tick(now time.Duration) []Effect {
 	}
 	if !h.Enrolled || h.Stage == Returning {
 		return out
+	}
+	if h.asks(now) {
+		h.ask(now)
+		out = append(out, AskPromises)
+		if len(h.roster) == 0 {
+			out = append(out, h.counted(&h.rounds[h.question%outstanding], now)...)
+		}
 	}
 	since := now - h.Good
 	held := h.Held > now
@@ -168,24 +192,26 @@ func (h *Holder) Granted(number uint64, ttl, now time.Duration) []Effect {
 		return nil
 	}
 	h.Terms = TermsOf(ttl)
-	if s.at > h.Good || !h.Enrolled {
+	covers := s.at >= h.Good || !h.Enrolled // what was promised since is not needed any more
+	if covers {
 		h.Good = s.at
 	}
 	if now-h.Good >= h.Terms.FenceAt {
 		return nil // it came too late to count
 	}
-	h.Enrolled, h.supers = true, false
+	h.Enrolled, h.supers, h.barred = true, false, false
 	h.asked, h.killing = 0, 0
+	out := h.grantedNow(s.at, covers)
 	switch {
 	case h.Stage == Returning:
 		h.Stage = Renewed
-		return []Effect{StartEngine}
+		return append(out, StartEngine)
 	case h.Held > now:
 		h.Stage = FencedSoft
-		return []Effect{LiftFence}
+		return append(out, LiftFence)
 	}
 	h.Stage = Renewed
-	return nil
+	return out
 }
 
 // Refused takes a refusal in. Barred: a failover is on its way and waits for
@@ -196,6 +222,7 @@ func (h *Holder) Refused(code string, now time.Duration) []Effect {
 	case Superseded:
 		h.supers = h.Enrolled
 	case Barred:
+		h.barred = true
 		if h.Stage != Ended {
 			h.Stage, h.killing = Fencing, now
 			return []Effect{HardFence}
@@ -278,6 +305,9 @@ func (h *Holder) Sentence(now time.Duration) string {
 		return "its engine is kept stopped until the control plane says what it is to be"
 	case Returning:
 		return "its engine starts as soon as the lease is granted"
+	}
+	if h.alone {
+		return h.aloneSentence(now)
 	}
 	return "lease held"
 }
