@@ -32,6 +32,9 @@ const appendTime = 10 * time.Second
 type Store struct {
 	j   journal.Journal
 	now func() time.Time
+	// turns lets one decision on a stream after the other be written: those of
+	// this process never make each other start anew.
+	turns map[string]chan struct{}
 
 	mu       sync.Mutex
 	revs     map[string]int64
@@ -43,7 +46,11 @@ type Store struct {
 
 // New returns a store that knows nothing yet.
 func New(j journal.Journal, now func() time.Time) *Store {
-	return &Store{j: j, now: now, moved: make(chan struct{}), sessions: map[string]*session{}, tokens: map[string]token{}, hosts: map[string]Host{},
+	turns := map[string]chan struct{}{}
+	for _, stream := range []string{SessionStream, TokenStream, HostStream} {
+		turns[stream] = make(chan struct{}, 1)
+	}
+	return &Store{j: j, now: now, turns: turns, moved: make(chan struct{}), sessions: map[string]*session{}, tokens: map[string]token{}, hosts: map[string]Host{},
 		revs: map[string]int64{SessionStream: journal.NoStream, TokenStream: journal.NoStream, HostStream: journal.NoStream}}
 }
 
@@ -105,10 +112,17 @@ func (s *Store) write(ctx context.Context, stream string, expected int64, kind s
 const tries = 8
 
 // decided writes what decide makes of the present state, and decides again
-// when another writer was faster. decide runs with s.mu held.
+// when another control node was faster. decide runs with s.mu held.
 func (s *Store) decided(stream string, decide func() (kind string, v any, err error)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), appendTime)
 	defer cancel()
+	turn := s.turns[stream]
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a turn to write %s: %w", stream, ctx.Err())
+	}
 	for range tries {
 		s.mu.Lock()
 		expected := s.revs[stream]
