@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -322,12 +323,17 @@ func tagCommand() *cobra.Command {
 	f.BoolVar(&r.Never, "never", false, "do not promote it even by hand")
 	f.BoolVar(&r.NoSync, "nosync", false, "it does not count for synchronous durability")
 	f.BoolVar(&r.NoBackup, "nobackup", false, "take no backup on it")
+	days := f.Int("days", 0, "fall back to the default after so many days, 1 to 365; 0: never")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect()
 		if err != nil {
 			return err
 		}
 		r.Priority = priority
+		if *days > 0 {
+			until := time.Now().AddDate(0, 0, *days)
+			r.Expires = &until
+		}
 		return c.node(cmd.Context(), "PUT", args[0], args[1], "tags", r)
 	}
 	return cmd

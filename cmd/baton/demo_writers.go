@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -29,17 +27,8 @@ const (
 
 // runDemoWriters writes to the demo's clusters until ctx ends.
 func runDemoWriters(ctx context.Context, d *demo.Demo, log *slog.Logger) {
-	if ins := d.Instances(demo.EventStoreID); len(ins) > 0 {
-		go writeEvents(ctx, ins[0], log)
-	}
-	if ins := d.Instances(demo.RedisID); len(ins) > 0 {
-		if d.ReadWrite != "" { // the endpoint follows the primary
-			in := ins[0]
-			host, port, _ := net.SplitHostPort(d.ReadWrite)
-			in.Host = host
-			in.Port, _ = strconv.Atoi(port)
-			ins = []engine.Instance{in}
-		}
+	go writeEvents(ctx, d.EventStore()[0], log)
+	if ins := d.Redis(); len(ins) > 0 {
 		go writeKeys(ctx, ins, log)
 	}
 }

@@ -30,7 +30,7 @@ var commands = []func() *cobra.Command{
 	failoverCommand, pauseCommand, acknowledgeCommand, whatIfCommand, lostWritesCommand, guardCommand,
 	auditCommand, activityCommand, incidentCommand, alertsCommand, usersCommand, tokensCommand, historyCommand, approveCommand, schedulesCommand,
 	operationCommand,
-	backupCommand, backupsCommand, verifyCommand, drillCommand, restoreCommand, targetsCommand,
+	backupCommand, backupsCommand, verifyCommand, drillCommand, restoreCommand, deleteBackupCommand, targetsCommand,
 	enginesCommand,
 	createCommand,
 	adoptCommand,

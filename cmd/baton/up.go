@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -104,7 +105,9 @@ func up(ctx context.Context, stopSignals func(), o upOptions, out io.Writer) (er
 		if err = c.demoBackups(ctx, o.data); err != nil {
 			return errors.Join(err, stopDemo(d, out))
 		}
-		if !o.keep {
+		if o.keep {
+			defer func() { err = errors.Join(err, leaveDemo(d)) }()
+		} else {
 			defer func() { err = errors.Join(err, stopDemo(d, out)) }()
 		}
 		writers, stopWriters := context.WithCancel(context.Background())
@@ -232,11 +235,28 @@ func upStartDemo(ctx context.Context, c *controlPlane, data, agentID string) (*d
 	if err != nil {
 		return nil, fmt.Errorf("find the program's own file: %w", err)
 	}
-	return demo.Start(ctx, demo.Options{Dir: filepath.Join(data, "demo"), Binary: binary, RedisServer: demo.RedisServer(),
+	return demo.Start(ctx, demo.Options{Dir: filepath.Join(data, "demo"), Binary: binary, RedisServer: demo.RedisServer(), Agent: agentID,
 		Order: func(ctx context.Context, o agent.Order) (agent.Result, error) {
 			return c.Hub.Order(ctx, agentID, o)
 		},
-		Register: c.Inventory.Register, Endpoint: c.demoEndpoint})
+		Clusters: c.Inventory, Create: c.exec.Create, Endpoint: c.demoEndpoint,
+		Primary: func(cluster string) string {
+			if f, ok := c.exec.Facts.Facts(cluster); ok && f.Primary() != nil {
+				return f.Primary().Name
+			}
+			return ""
+		},
+		Leased: func(cluster string) bool {
+			return slices.ContainsFunc(c.Hub.Reports()[agentID].Leases, func(l agent.LeaseState) bool { return l.Cluster == cluster })
+		},
+		Log: c.log.With("component", "demo")})
+}
+
+// leaveDemo lets the demo's databases go on without control plane.
+func leaveDemo(d *demo.Demo) error {
+	ctx, cancel := context.WithTimeout(context.Background(), demoStopTime)
+	defer cancel()
+	return d.Leave(ctx)
 }
 
 func stopDemo(d *demo.Demo, out io.Writer) error {

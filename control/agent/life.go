@@ -138,7 +138,10 @@ func hostTowards(address string) string {
 	return "127.0.0.1"
 }
 
-// serverName is the name of a server's process and directory.
+// ServerName is the name of the process, and of the directory, of a server that
+// an agent made.
+func ServerName(cluster, node string) string { return serverName(cluster, node) }
+
 func serverName(cluster, node string) string {
 	name := cluster + "--" + node
 	if len(name) > 63 {

@@ -194,6 +194,13 @@ type AuditRow struct {
 	Hash        string    `json:"hash" doc:"hash of this record, which covers the one before it; empty while running"`
 }
 
+// Capability tells whether an act is possible with a cluster at all.
+type Capability struct {
+	Action string `json:"action" enum:"add-node,remove-node,resync,parameters,restart-parameters,users,backup,restore-in-place"`
+	OK     bool   `json:"ok"`
+	Why    string `json:"why" doc:"a sentence when it is not"`
+}
+
 // ClusterDetail is everything the cluster page shows.
 type ClusterDetail struct {
 	ClusterSummary
@@ -202,6 +209,8 @@ type ClusterDetail struct {
 	Connections []Connection `json:"connections"`
 	Activity    []AuditRow   `json:"activity" doc:"newest first, at most 10"`
 	Durability  string       `json:"durability"`
+	// Capabilities are acts that may be impossible for this cluster for good.
+	Capabilities []Capability `json:"capabilities"`
 	// Lease and Failover are null where this control node keeps none.
 	Lease    *LeaseView    `json:"lease"`
 	Failover *FailoverView `json:"failover"`

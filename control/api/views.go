@@ -87,7 +87,10 @@ func (s *Server) detail(id string) (ClusterDetail, bool) {
 	if !ok {
 		return ClusterDetail{}, false
 	}
-	d := ClusterDetail{ClusterSummary: s.summary(&c, &f.Snapshot), Nodes: []Node{}, Links: []Link{}}
+	d := ClusterDetail{ClusterSummary: s.summary(&c, &f.Snapshot), Nodes: []Node{}, Links: []Link{}, Capabilities: []Capability{}}
+	for _, k := range plan.Capabilities(c.Engine, plan.ClusterFacts{Made: c.Made != nil}) {
+		d.Capabilities = append(d.Capabilities, Capability(k))
+	}
 	primary := f.Primary()
 	for i := range f.Nodes {
 		n := &f.Nodes[i]

@@ -5,14 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"baton/control/agent"
+	"baton/control/audit"
 	"baton/control/engine"
+	"baton/control/executor"
 	"baton/control/inventory"
+	"baton/control/operation"
 )
 
 // NoRedis is the line for machines without Redis.
@@ -26,25 +31,46 @@ const (
 	againAfter = 100 * time.Millisecond
 )
 
-// Options of Start.
+// Clusters are the records of clusters; *inventory.Inventory is one.
+type Clusters interface {
+	Register(context.Context, inventory.Spec) error
+	Cluster(id string) (inventory.Cluster, bool)
+	Operation(id string) (operation.Operation, bool)
+	PutPolicyAt(ctx context.Context, cluster string, p inventory.Policy, who audit.Who, seen int64) error
+}
+
+// Options of Start. All but Endpoint and Log are required.
 type Options struct {
 	Dir    string // of the demo's data
 	Binary string // baton itself, absolute
 	// RedisServer is redis-server's absolute path, "" for none.
 	RedisServer string
-	// Order sends one order to this machine's agent.
-	Order func(context.Context, agent.Order) (agent.Result, error)
-	// Register records a cluster in the inventory.
-	Register func(context.Context, inventory.Spec) error
+	// Agent is the id of this machine's agent; Order sends it one order.
+	Agent    string
+	Order    func(context.Context, agent.Order) (agent.Result, error)
+	Clusters Clusters
+	// Create begins to make a cluster; see executor.Create.
+	Create func(context.Context, executor.RequestCreate) (operation string, c executor.Credentials, err error)
+	// Primary is the node that is seen as a cluster's one primary, "" for none.
+	Primary func(cluster string) string
+	// Leased tells whether the agent keeps a lease of the cluster.
+	Leased func(cluster string) bool
 	// Endpoint opens a cluster's endpoint on loopback, unless somebody decided
 	// about it before; nil: there is none.
 	Endpoint func(ctx context.Context, cluster string, readWritePort, readOnlyPort int) error
+	Log      *slog.Logger
 }
 
 // Demo is what Start set up.
 type Demo struct {
-	opt   Options
-	parts []part
+	opt    Options
+	layout *Layout
+	parts  []part // of processes of the demo's own
+	// clients are the instances that clients of the Redis cluster begin with.
+	clients []engine.Instance
+	// arming is the goroutine that puts the policy back which Leave took away.
+	arming     sync.WaitGroup
+	stopArming context.CancelFunc
 	// Lines tell a person what there is, one line a cluster.
 	Lines []string
 	// ReadWrite is host:port of the Redis cluster's endpoint, "" for none.
@@ -54,31 +80,33 @@ type Demo struct {
 // Start starts what does not run yet, tells the agent and the inventory, and
 // returns; the clusters form while it returns.
 func Start(ctx context.Context, o Options) (*Demo, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	data := filepath.Join(o.Dir, "data")
 	l, err := load(o.Dir, o.RedisServer != "")
 	if err != nil {
 		return nil, err
 	}
-	d := &Demo{opt: o, parts: []part{l.eventStore(data, o.Binary)}}
+	d := &Demo{opt: o, layout: l, stopArming: func() {}}
+	if err := d.begin(ctx, l.eventStore(data, o.Binary)); err != nil {
+		return nil, fmt.Errorf("start demo cluster %s: %w", EventStoreID, err)
+	}
 	d.Lines = append(d.Lines, fmt.Sprintf("event store %q: %d nodes (%d voters, %d clones), clients on %s", EventStoreID, len(l.EventStore),
 		voters, len(l.EventStore)-voters, ports(d.parts[0].instances)))
-	if o.RedisServer == "" {
+	there := false
+	switch {
+	case o.RedisServer == "":
 		d.Lines = append(d.Lines, NoRedis)
-	} else {
-		p, err := l.redis(data, o.RedisServer)
-		if err != nil {
-			return nil, err
-		}
-		d.parts = append(d.parts, p)
-		d.Lines = append(d.Lines, fmt.Sprintf("Redis %q: 1 primary and %d replicas, clients on %s, password in %s", RedisID, len(l.Redis)-1,
-			ports(p.instances), filepath.Join(o.Dir, "layout.json")))
+	case l.RedisMade:
+		there, err = d.makeRedis(ctx)
+	default:
+		there, err = true, d.watchRedis(ctx, data)
 	}
-	for _, p := range d.parts {
-		if err := d.begin(ctx, p); err != nil {
-			return nil, fmt.Errorf("start demo cluster %s: %w", p.spec.ID, err)
-		}
+	if err != nil {
+		return nil, fmt.Errorf("start demo cluster %s: %w", RedisID, err)
 	}
-	if o.Endpoint != nil && len(d.parts) > 1 {
+	if o.Endpoint != nil && there {
 		if err := o.Endpoint(ctx, RedisID, l.RedisReadWrite, l.RedisReadOnly); err != nil {
 			return nil, fmt.Errorf("open the endpoint of demo cluster %s: %w", RedisID, err)
 		}
@@ -88,7 +116,20 @@ func Start(ctx context.Context, o Options) (*Demo, error) {
 	return d, nil
 }
 
+// watchRedis starts the servers of a layout without RedisMade.
+func (d *Demo) watchRedis(ctx context.Context, data string) error {
+	p, err := d.layout.watchedRedis(data, d.opt.RedisServer)
+	if err != nil {
+		return err
+	}
+	d.clients = p.instances
+	d.Lines = append(d.Lines, fmt.Sprintf("Redis %q: 1 primary and %d replicas, clients on %s, password in %s", RedisID, len(p.instances)-1,
+		ports(p.instances), filepath.Join(d.opt.Dir, layoutFile)))
+	return d.begin(ctx, p)
+}
+
 func (d *Demo) begin(ctx context.Context, p part) error {
+	d.parts = append(d.parts, p)
 	for _, s := range p.processes {
 		if err := d.order(ctx, agent.ActionProcessStart, "spec", s); err != nil {
 			return err
@@ -99,7 +140,7 @@ func (d *Demo) begin(ctx context.Context, p part) error {
 			return err
 		}
 	}
-	return d.opt.Register(ctx, p.spec)
+	return d.opt.Clusters.Register(ctx, p.spec)
 }
 
 // order sends an order whose argument is v as JSON, again while the agent has
@@ -113,13 +154,18 @@ func (d *Demo) order(ctx context.Context, name, arg string, v any) error {
 		}
 		text = string(b)
 	}
+	return d.act(ctx, engine.Action{Name: name, Args: map[string]string{arg: text}})
+}
+
+// act is order for any action.
+func (d *Demo) act(ctx context.Context, a engine.Action) error {
 	for {
-		r, err := d.opt.Order(ctx, agent.Order{Timeout: orderTime, Action: engine.Action{Name: name, Args: map[string]string{arg: text}}})
+		r, err := d.opt.Order(ctx, agent.Order{Timeout: orderTime, Action: a})
 		switch {
 		case err == nil && r.OK():
 			return nil
 		case err == nil:
-			return fmt.Errorf("%s: %s", name, r.Detail)
+			return fmt.Errorf("%s: %s", a.Name, r.Detail)
 		case !errors.Is(err, agent.ErrNotConnected) && !errors.Is(err, agent.ErrOutcomeUnknown):
 			return err
 		}
@@ -131,31 +177,36 @@ func (d *Demo) order(ctx context.Context, name, arg string, v any) error {
 	}
 }
 
-// Instances are all instances of a demonstration cluster, nil when it does not
-// exist.
-func (d *Demo) Instances(cluster string) []engine.Instance {
-	for _, p := range d.parts {
-		if p.spec.ID == cluster {
-			return p.instances
-		}
+// EventStore are the instances of the event store.
+func (d *Demo) EventStore() []engine.Instance { return d.parts[0].instances }
+
+// Redis is where clients of the Redis cluster connect, with their password: its
+// endpoint, or its servers where there is none; nil when it does not exist or
+// its password is not known.
+func (d *Demo) Redis() []engine.Instance {
+	if d.ReadWrite == "" || len(d.clients) == 0 {
+		return d.clients
 	}
-	return nil
+	in := d.clients[0] // the endpoint follows the primary
+	in.Host, in.Port = host, d.layout.RedisReadWrite
+	return []engine.Instance{in}
 }
 
 // Stop ends the processes, all at the same time, and keeps them stopped until
 // the next Start.
 func (d *Demo) Stop(ctx context.Context) error {
+	all := d.Leave(ctx)
 	var names []string
 	for _, p := range d.parts {
 		for _, s := range p.processes {
 			names = append(names, s.Name)
 		}
 	}
+	names = append(names, d.servers()...)
 	failed := make(chan error, len(names))
 	for _, n := range names {
 		go func() { failed <- d.order(ctx, agent.ActionProcessStop, "name", n) }()
 	}
-	var all error
 	for range names {
 		all = errors.Join(all, <-failed)
 	}

@@ -2,15 +2,16 @@
 // store of five nodes (three voters, two clones) and, where redis-server is
 // installed, Redis with one primary and two replicas.
 //
-// It goes the way of any cluster: processes and instances are given to the
-// agent as orders, clusters are registered in the inventory. Which ports and
-// which password were chosen is kept in a file, so that a second start finds
-// what runs already. What it makes listens on loopback only.
+// They go the way of any cluster. The event store's processes and instances are
+// given to the agent as orders and the cluster is registered in the inventory.
+// The Redis cluster is made by the operation that makes every cluster, so that
+// everything can be done with it that can be done with one of one's own; see
+// redis.go. Which ports and which password were chosen is kept in a file, so
+// that a second start finds what is there. What is made listens on loopback
+// only.
 package demo
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,8 @@ const (
 )
 
 const (
-	host = "127.0.0.1"
+	host       = "127.0.0.1"
+	layoutFile = "layout.json"
 	// voters of the event store; its other nodes become clones.
 	voters          = 3
 	eventStoreNodes = 5
@@ -53,9 +55,18 @@ var priorities = [eventStoreNodes]int{20, 10, 10, 5, 1}
 // Layout is what was chosen at the first start.
 type Layout struct {
 	EventStore []StoreNode `json:"eventStore"`
-	Redis      []RedisNode `json:"redis,omitempty"`
-	// RedisPassword is for clients and replication alike.
+	// Redis are the servers the cluster begins with.
+	Redis []RedisNode `json:"redis,omitempty"`
+	// RedisMade tells that an operation makes them and that RedisUser is the
+	// clients' user. Without it the layout is of a time when they were only
+	// watched: processes of the demo's own with one password for everybody.
+	RedisMade     bool   `json:"redisMade,omitempty"`
+	RedisUser     string `json:"redisUser,omitempty"`
 	RedisPassword string `json:"redisPassword,omitempty"`
+	// RedisOperation is the operation that made them.
+	RedisOperation string `json:"redisOperation,omitempty"`
+	// RedisFailover is the policy to put back at the next start, "" for none.
+	RedisFailover string `json:"redisFailover,omitempty"`
 	// RedisReadWrite and RedisReadOnly are the ports of the Redis cluster's
 	// endpoint.
 	RedisReadWrite int `json:"redisReadWrite,omitempty"`
@@ -79,7 +90,7 @@ type RedisNode struct {
 // load reads the layout in dir, or chooses one and writes it. Redis is added
 // when it was not there at the first start and is now.
 func load(dir string, withRedis bool) (*Layout, error) {
-	path := filepath.Join(dir, "layout.json")
+	path := filepath.Join(dir, layoutFile)
 	l := &Layout{}
 	b, err := os.ReadFile(path)
 	switch {
@@ -106,10 +117,7 @@ func load(dir string, withRedis bool) (*Layout, error) {
 		}
 	}
 	if len(l.Redis) == 0 && withRedis {
-		changed = true
-		var secret [24]byte
-		rand.Read(secret[:])
-		l.RedisPassword = hex.EncodeToString(secret[:])
+		changed, l.RedisMade = true, true
 		for i := range redisNodes {
 			n := RedisNode{Name: fmt.Sprintf("%s-%d", RedisID, i+1)}
 			if n.Port, err = choose(firstRedisPort+i, taken); err != nil {
@@ -130,13 +138,19 @@ func load(dir string, withRedis bool) (*Layout, error) {
 	if !changed {
 		return l, nil
 	}
+	return l, l.save(dir)
+}
+
+// save writes the layout in dir; it holds a password.
+func (l *Layout) save(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the demo's directory: %w", err)
+		return fmt.Errorf("make the demo's directory: %w", err)
 	}
-	if b, err = json.MarshalIndent(l, "", "  "); err != nil {
-		return nil, err
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return err
 	}
-	return l, identity.WriteFile(path, b, 0o600)
+	return identity.WriteFile(filepath.Join(dir, layoutFile), b, 0o600)
 }
 
 func (l *Layout) ports() map[int]bool {
@@ -223,9 +237,10 @@ func (l *Layout) eventStore(dir, binary string) part {
 	return p
 }
 
-// redis describes the Redis cluster. The first server begins as primary; its
-// file, and the others', are rewritten by the servers when roles change.
-func (l *Layout) redis(dir, binary string) (part, error) {
+// watchedRedis describes a Redis cluster of a layout without RedisMade. The
+// first server begins as primary; its file, and the others', are rewritten by
+// the servers when roles change.
+func (l *Layout) watchedRedis(dir, binary string) (part, error) {
 	p := part{spec: inventory.Spec{ID: RedisID, Name: RedisID, Engine: engine.Redis, Insecure: true, Primary: l.Redis[0].Name,
 		Durability: "A write is acknowledged by the primary while at least one replica is attached; replicas copy asynchronously."}}
 	var peers []engine.Peer

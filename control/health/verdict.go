@@ -145,9 +145,22 @@ func judgeAsync(s *Snapshot, unseen []*Node) Verdict {
 	case len(ready) == 0:
 		return Verdict{AtRisk, fmt.Sprintf("At risk: no replica is in step with %s (%s)", p.Name, names(trouble))}
 	case len(trouble) > 0:
-		return Verdict{Degraded, fmt.Sprintf("Degraded: %s not in step; can still lose %s", isAre(trouble), count(len(ready), "node"))}
+		return Verdict{Degraded, fmt.Sprintf("Degraded: %s not in step, %s%s; %s", isAre(trouble), countAre(len(ready), "other replica"), needed(p), lastMoment)}
 	}
-	return Verdict{Healthy, fmt.Sprintf("Healthy: can lose %s; %s in step, asynchronously", count(len(ready), "node"), countAre(len(ready), "replica"))}
+	return Verdict{Healthy, fmt.Sprintf("Healthy: %s in step%s; %s", countAre(len(ready), "replica"), needed(p), lastMoment)}
+}
+
+// lastMoment is what holds of asynchronous replicas however many are in step,
+// and also where some must be in step for a write to be taken: the primary
+// acknowledges before they have it.
+const lastMoment = "writes of the last moment may be on the primary alone"
+
+// needed says of how many of them the primary makes its taking of writes depend.
+func needed(p *Node) string {
+	if need := p.Seen.Facts.SyncNeeded; need != nil && *need > 0 {
+		return fmt.Sprintf(", of which writes need %d", *need)
+	}
+	return ""
 }
 
 // inStep tells whether a node that is up copies from the primary with a lag

@@ -44,7 +44,7 @@ func base(f *Facts, node, title string) Plan {
 		p.Args["primary"] = primary.Name
 	}
 	if f.Engine != engine.Redis {
-		p.Refuse("engine", "Baton does not do this for clusters of this engine", f.Engine, "see the engine's own commands in docs/operating.md")
+		p.Refuse("engine", otherEngine, f.Engine, "see the engine's own commands in docs/operating.md")
 	}
 	return p
 }
@@ -61,7 +61,7 @@ func (p *Plan) wantPrimary(f *Facts) *health.Node {
 // wantMade refuses where Baton did not make the servers.
 func (p *Plan) wantMade(c ClusterFacts) {
 	if !c.Made {
-		p.Refuse("made", "Baton did not make the servers of this cluster", "it watches and promotes them, and leaves their files alone", "do it by hand on the host")
+		p.Refuse("made", notMade, notMadeWhy, notMadeFix)
 	}
 }
 

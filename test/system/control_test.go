@@ -22,6 +22,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"baton/control/demo"
 	"baton/test/fleet"
 )
 
@@ -66,6 +67,7 @@ func startUp(t *testing.T) *upSite {
 		t.Fatal(err)
 	}
 	s := &upSite{t: t, binary: binary, data: t.TempDir(), listen: fmt.Sprintf("127.0.0.1:%d", ports[0]), agents: fmt.Sprintf("127.0.0.1:%d", ports[1])}
+	watchedRedis(t, s.data)
 	s.start("--keep")
 	t.Cleanup(func() {
 		// The last run is one without --keep, which ends the databases too.
@@ -95,6 +97,31 @@ func startUp(t *testing.T) *upSite {
 	}
 	s.healthy()
 	return s
+}
+
+// watchedRedis lays the demo out with Redis servers that Baton only watches and promotes: one password, no lease, no
+// failover by itself.
+func watchedRedis(t *testing.T, data string) {
+	t.Helper()
+	ports, err := fleet.FreePorts(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l demo.Layout
+	for i := range 3 {
+		l.Redis = append(l.Redis, demo.RedisNode{Name: fmt.Sprintf("cache-%d", i+1), Port: ports[i]})
+	}
+	l.RedisPassword, l.RedisReadWrite, l.RedisReadOnly = "for-everybody-in-this-test", ports[3], ports[4]
+	b, err := json.Marshal(l)
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(data, "demo"), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(data, "demo", "layout.json"), b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *upSite) start(extra ...string) {

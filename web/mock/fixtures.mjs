@@ -100,7 +100,7 @@ export function nodes(w, now, id) {
 
 const verdicts = {
   demo: { level: 'healthy', sentence: 'Healthy: can lose 1 node without losing a write or stopping.' },
-  sessions: { level: 'degraded', sentence: 'Degraded: sessions-3 is down; one more loss leaves the primary without a copy.' },
+  sessions: { level: 'degraded', sentence: 'Degraded: sessions-3 is not in step, 1 other replica is; writes of the last moment may be on the primary alone' },
   ledger: { level: 'down', sentence: 'Down: no leader, because 2 of 3 voters are missing (ledger-1, ledger-2).' },
 };
 
@@ -159,8 +159,11 @@ export function detail(w, now, id) {
           { label: 'Leader', value: `esdb://${leader ? port(all.find((n) => n.name === leader)) : port(all[2])}?tls=false`, help: 'Direct. Writes to another node are forwarded.' },
           { label: 'Read only', value: `esdb://${port(all.at(-1))}?tls=false&nodePreference=readonlyreplica`, help: 'A clone: may be a little behind.' },
         ];
+  const able = id === 'sessions' && w.scenario !== 'watched';
+  const why = id === 'sessions' ? 'Baton did not make the servers of this cluster: it watches and promotes them, and leaves their files alone.' : 'Baton does not do this for clusters of this engine.';
   return {
     ...summary(w, now, id),
+    capabilities: ['add-node', 'restart-parameters', 'users', 'restore-in-place'].map((action) => ({ action, ok: able, why: able ? '' : why })),
     nodes: all,
     links,
     connections,

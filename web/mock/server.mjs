@@ -4,6 +4,7 @@
 //   normal | empty | stale | error | signed-out | setup | lost | viewer
 //   frozen (a promotion that stands still in its middle)
 //   rolled-back | needs-human (how the next promotion ends)
+//   watched (the Redis cluster's servers were not made by Baton)
 //   skew (a check refuses that may be set aside)
 //   stale-report | busy (the next promotion is refused so)
 // Usage: PORT=8400 npm run mock

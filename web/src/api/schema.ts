@@ -1593,6 +1593,13 @@ export interface components {
         CancelRequest: {
             reason?: string;
         };
+        Capability: {
+            /** @enum {string} */
+            action: "add-node" | "remove-node" | "resync" | "parameters" | "restart-parameters" | "users" | "backup" | "restore-in-place";
+            ok: boolean;
+            /** @description a sentence when it is not */
+            why: string;
+        };
         Check: {
             fix: string;
             /** @example lag.bytes */
@@ -1632,6 +1639,7 @@ export interface components {
         ClusterDetail: {
             /** @description newest first, at most 10 */
             activity: components["schemas"]["AuditRow"][];
+            capabilities: components["schemas"]["Capability"][];
             connections: components["schemas"]["Connection"][];
             durability: string;
             /** @enum {string} */

@@ -9,6 +9,7 @@ type Schemas = components['schemas'];
 export type AuditChain = Schemas['AuditChain'];
 export type AuditPage = Schemas['AuditPage'];
 export type AuditRow = Schemas['AuditRow'];
+export type Capability = Schemas['Capability'];
 export type Check = Schemas['Check'];
 export type ClusterDetail = Schemas['ClusterDetail'];
 export type ClusterList = Schemas['ClusterList'];

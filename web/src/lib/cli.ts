@@ -1,36 +1,46 @@
 import { shellQuote as q } from './shell';
 
+type Flags = Record<string, string | number | boolean | null | undefined>;
+
 /** Builds "baton verb ARG --flag VALUE"; flags whose value is null, false or empty are left out, true stands alone. */
-function line(words: readonly string[], args: readonly string[] = [], flags: Record<string, string | number | boolean | null | undefined> = {}): string {
+function line(verb: string, args: readonly string[] = [], flags: Flags = {}): string {
   const tail = Object.entries(flags).flatMap(([name, value]) => {
     if (value === null || value === undefined || value === false || value === '') return [];
     return value === true ? [`--${name}`] : [`--${name}`, q(String(value))];
   });
-  return ['baton', ...words, ...args.map(q), ...tail].join(' ');
+  return ['baton', verb, ...args.map(q), ...tail].join(' ');
 }
 
-/** The command line of each act, so that what is done in the page can be scripted. */
+/**
+ * The command line of each act, so that what is done in the page can be
+ * scripted. A sample of each stands in cli.lines.txt, which the command's own
+ * tests parse.
+ */
 export const cli = {
-  addNode: (cluster: string, name: string, agent: string, reason = '') => line(['add-node'], [cluster, name || 'NAME'], { agent: agent || 'AGENT', reason }),
-  removeNode: (cluster: string, node: string, wipe: boolean, reason = '') => line(['remove-node'], [cluster, node], { confirm: node, wipe, reason }),
-  deleteCluster: (cluster: string, wipe: boolean, reason = '') => line(['delete'], [cluster], { confirm: cluster, wipe, reason }),
-  resync: (cluster: string, node: string, reason = '') => line(['resync'], [cluster, node], { reason }),
-  maintenance: (cluster: string, node: string, minutes: number, reason = '') => line(['maintenance'], [cluster, node], minutes > 0 ? { for: `${minutes}m`, reason } : { end: true }),
-  tags: (cluster: string, node: string, flags: Record<string, string | number | boolean | null>) => line(['tag'], [cluster, node], flags),
-  failover: (cluster: string, node: string, acceptLoss: boolean, reason = '') => line(['failover'], node ? [cluster, node] : [cluster], { 'accept-loss': acceptLoss, confirm: node || cluster, reason }),
-  pause: (cluster: string, minutes: number, reason = '') => line(['pause'], [cluster], { for: `${minutes}m`, reason }),
-  acknowledge: (cluster: string) => line(['acknowledge'], [cluster]),
-  backup: (cluster: string, node = '', target = '', reason = '') => line(['backup'], [cluster], { node, target, reason }),
-  verifyBackup: (cluster: string, backup: string) => line(['backup', 'verify'], [cluster, backup]),
-  deleteBackup: (cluster: string, backup: string) => line(['backup', 'delete'], [cluster, backup], { confirm: backup }),
-  restoreBeside: (cluster: string, backup: string, name: string) => line(['restore'], [cluster, backup], { beside: name || 'NAME' }),
-  restoreInPlace: (cluster: string, backup: string) => line(['restore'], [cluster, backup], { 'in-place': true, confirm: cluster }),
-  drill: (cluster: string) => line(['backup', 'drill'], [cluster]),
-  create: (name: string, flags: Record<string, string | number | boolean | null>) => line(['create'], [name || 'NAME'], flags),
-  adopt: (name: string, primary: string, agent: string, user = '') => line(['adopt'], [name || 'NAME'], { primary: primary || 'HOST:PORT', agent: agent || 'AGENT', user }),
-  verifyAudit: () => line(['audit'], [], { verify: true }),
-  alerts: () => line(['alerts']),
-  acknowledgeAlert: (id: string, minutes: number | null) => line(['alerts', 'ack'], [id], { for: minutes === null ? null : `${minutes}m` }),
-  watch: (operation: string) => line(['op', 'watch'], [operation]),
-  cancel: (operation: string) => line(['op', 'cancel'], [operation]),
+  explain: (cluster: string, node: string) => line('explain', [cluster, node]),
+  promote: (cluster: string, node: string, flags: Flags) => line('promote', [cluster, node], flags),
+  undo: (operation: string, flags: Flags) => line('undo', [operation], flags),
+  addNode: (cluster: string, name: string, agent: string, port: number | null, priority: number | null, reason = '') =>
+    line('add-node', [cluster, `${name || 'NAME'}@${agent || 'AGENT'}${port === null ? '' : `:${port}`}`], { priority, reason }),
+  removeNode: (cluster: string, node: string, wipe: boolean, reason = '') => line('remove-node', [cluster, node], { confirm: node, wipe, reason }),
+  deleteCluster: (cluster: string, wipe: boolean, reason = '') => line('delete', [cluster], { confirm: cluster, wipe, reason }),
+  resync: (cluster: string, node: string, reason = '') => line('resync', [cluster, node], { reason }),
+  maintenance: (cluster: string, node: string, minutes: number, reason = '') => line('maintenance', [cluster, node, String(minutes)], { reason }),
+  tags: (cluster: string, node: string, flags: Flags) => line('tag', [cluster, node], flags),
+  failover: (cluster: string, node: string, acceptLoss: boolean, reason = '') => line('failover', node ? [cluster, node] : [cluster], { 'accept-loss': acceptLoss, confirm: node || cluster, reason }),
+  pause: (cluster: string, minutes: number, reason = '') => line('pause', [cluster], { for: `${minutes}m`, reason }),
+  backup: (cluster: string, node = '', target = '', reason = '') => line('backup', [cluster], { node, target, reason }),
+  verifyBackup: (cluster: string, backup: string) => line('verify', [cluster, backup]),
+  deleteBackup: (cluster: string, backup: string) => line('delete-backup', [cluster, backup], { confirm: backup }),
+  restoreBeside: (cluster: string, backup: string, name: string, reason = '') => line('restore', [cluster, backup], { beside: name || 'NAME', reason }),
+  restoreInPlace: (cluster: string, backup: string, reason = '') => line('restore', [cluster, backup], { 'in-place': true, confirm: cluster, reason }),
+  drill: (cluster: string) => line('drill', [cluster]),
+  create: (name: string, nodes: readonly string[], flags: Flags) => line('create', [name || 'NAME', ...(nodes.length > 0 ? nodes : ['NODE@AGENT'])], flags),
+  adopt: (name: string, primary: string, agent: string, user = '') => line('adopt', [name || 'NAME', primary || 'HOST:PORT', agent || 'AGENT'], { user }),
+  verifyAudit: (cluster: string) => line('audit', [cluster], { verify: true }),
+  alerts: () => line('alerts'),
+  acknowledgeAlert: (id: string, minutes: number | null) => line('alerts acknowledge', [id], { minutes }),
+  watch: (operation: string) => line('op watch', [operation]),
+  up: () => 'baton up --demo',
+  clusters: () => line('clusters'),
 };

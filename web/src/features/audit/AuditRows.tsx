@@ -6,7 +6,7 @@ import { Age } from '../../components/Age';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
 import { dateTime, milliseconds, sentenceCase } from '../../lib/format';
-import { shellQuote } from '../../lib/shell';
+import { cli } from '../../lib/cli';
 import { useOperation } from '../operations/queries';
 import { Steps } from '../operations/Steps';
 import { OutcomeBadge } from './AuditLine';
@@ -136,7 +136,7 @@ function Detail({ row, cluster }: { row: AuditRow; cluster: string }) {
           )}
         </section>
       )}
-      <Command value={`baton audit ${shellQuote(cluster)} --verify`} prompt label="Copy the command that checks the chain" />
+      <Command value={cli.verifyAudit(cluster)} prompt label="Copy the command that checks the chain" />
     </div>
   );
 }

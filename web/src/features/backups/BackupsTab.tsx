@@ -19,6 +19,7 @@ import { SecretDialog } from '../../components/SecretDialog';
 import { cli } from '../../lib/cli';
 import { bytes, dateTime, group, milliseconds, sentenceCase } from '../../lib/format';
 import { useCluster } from '../clusters/queries';
+import { whyNot } from '../clusters/can';
 import { may, useRole } from '../session/session';
 import { whyNotName } from '../wizard/names';
 import { useBackupTargets, useClusterBackups } from './queries';
@@ -257,6 +258,7 @@ function RestoreDialog({ cluster, backup, onDone, onClose }: DialogProps & { bac
   const [mode, setMode] = useState<'beside' | 'in-place'>('beside');
   const [name, setName] = useState(`${cluster.name}-restored`.slice(0, 40));
   const restore = useChange((body: Record<string, string>) => api.post<RestoreAccepted>(path('clusters', cluster.id, 'backups', backup.id, 'restore'), body), keys.backups, keys.clusters);
+  const noInPlace = whyNot(cluster, 'restore-in-place');
   const beside = mode === 'beside';
   return (
     <ActionDialog
@@ -267,7 +269,7 @@ function RestoreDialog({ cluster, backup, onDone, onClose }: DialogProps & { bac
       typed={beside ? undefined : cluster.name}
       reason="optional"
       blocked={beside ? whyNotName(name) : null}
-      cli={() => (beside ? cli.restoreBeside(cluster.id, backup.id, name) : cli.restoreInPlace(cluster.id, backup.id))}
+      cli={({ reason }) => (beside ? cli.restoreBeside(cluster.id, backup.id, name, reason) : cli.restoreInPlace(cluster.id, backup.id, reason))}
       act={({ typedName, reason }) => restore.mutateAsync({ ...(beside ? { mode, name } : { mode, typedName, generation: cluster.generation }), ...(reason && { reason }) })}
       onDone={onDone}
       onClose={onClose}
@@ -278,7 +280,7 @@ function RestoreDialog({ cluster, backup, onDone, onClose }: DialogProps & { bac
         onChange={setMode}
         options={[
           { value: 'beside', title: 'Beside, as a new cluster', consequence: `${cluster.name} goes on untouched. Look at the old data first, then copy what you miss.` },
-          { value: 'in-place', title: 'In place', consequence: `Everything written to ${cluster.name} after ${dateTime(backup.at)} is gone. Writes stop while it runs. A backup of the present state is taken first.` },
+          { value: 'in-place', title: 'In place', disabled: noInPlace !== null, consequence: noInPlace ?? `Everything written to ${cluster.name} after ${dateTime(backup.at)} is gone. Writes stop while it runs. A backup of the present state is taken first.` },
         ]}
       />
       {beside && <TextInput label="Name of the new cluster" value={name} onChange={(e) => setName(e.currentTarget.value)} />}

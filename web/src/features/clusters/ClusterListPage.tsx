@@ -10,6 +10,7 @@ import { Command } from '../../components/Copy';
 import { Empty, ErrorFace, Loading } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
 import { Sparkline } from '../../components/Sparkline';
+import { cli } from '../../lib/cli';
 import { useStale } from '../../lib/clock';
 import { bytes, rate, toNumber } from '../../lib/format';
 import { bySeverity, splitVerdict, tally, verdictTone } from '../../lib/severity';
@@ -192,9 +193,9 @@ function Row({ cluster: c, backup }: { cluster: ClusterSummary; backup?: BackupS
 }
 
 const steps = [
-  { command: 'baton up --demo', why: 'Starts a five-node event store, and Redis where it is installed, each under a light load.' },
-  { command: 'baton clusters', why: 'Shows them in the terminal, as this page will.' },
-  { command: 'baton promote demo demo-2 --dry-run', why: 'Prints the report and the plan of a promotion, and changes nothing.' },
+  { command: cli.up(), why: 'Starts a five-node event store, and Redis where it is installed, each under a light load.' },
+  { command: cli.clusters(), why: 'Shows them in the terminal, as this page will.' },
+  { command: cli.promote('demo', 'demo-2', { 'dry-run': true }), why: 'Prints the report and the plan of a promotion, and changes nothing.' },
 ];
 
 function QuickStart() {

@@ -45,7 +45,7 @@ export function AddNodeDialog({ cluster, onClose, onStarted }: DialogProps) {
       verb="Add node"
       reason="optional"
       blocked={problem}
-      cli={({ reason }) => cli.addNode(cluster.id, name, agent, reason)}
+      cli={({ reason }) => cli.addNode(cluster.id, name, agent, port, priority === defaultPriority ? null : priority, reason)}
       act={({ reason }) => add.mutateAsync({ name, agent, ...(port !== null && { port }), ...(priority !== null && { priority }), ...(reason && { reason }) })}
       onDone={(a) => onStarted(a.operationId)}
       onClose={onClose}
@@ -132,7 +132,7 @@ export function TagsDialog({ cluster, node, onClose }: Omit<OfNode, 'onStarted'>
   const [tags, setTags] = useState<Tags>(node.tags);
   const [days, setDays] = useState<number | null>(null);
   const put = useChange((body: Omit<Tags, 'expires' | 'maintenance'> & { expires?: string }) => api.put(path('clusters', cluster.id, 'nodes', node.name, 'tags'), body), keys.cluster(cluster.id));
-  const flags = { priority: tags.priority, 'no-failover': tags.noFailover, never: tags.never, 'no-sync': tags.noSync, 'no-backup': tags.noBackup };
+  const flags = { priority: tags.priority, nofailover: tags.noFailover, never: tags.never, nosync: tags.noSync, nobackup: tags.noBackup, days };
   return (
     <ActionDialog
       title={`Tags of ${node.name}`}

@@ -7,7 +7,7 @@ import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
 import { bytes, group, lagSeconds, sentenceCase, unknown } from '../../lib/format';
 import { nodeTone } from '../../lib/severity';
-import { shellQuote } from '../../lib/shell';
+import { cli } from '../../lib/cli';
 import { useReport } from '../report/queries';
 import { bareReason } from '../report/report';
 import { ReportList } from '../report/ReportList';
@@ -95,7 +95,7 @@ function Body({ cluster, node: n, onPromote }: { cluster: ClusterDetail; node: C
             Promote {n.name}
           </Button>
         )}
-        <Command value={`baton explain ${shellQuote(cluster.id)} ${shellQuote(n.name)}`} prompt label="Copy the command that prints this report" />
+        <Command value={cli.explain(cluster.id, n.name)} prompt label="Copy the command that prints this report" />
       </section>
       <section>
         <h2 className="section-title">Facts</h2>

@@ -10,9 +10,11 @@ import type { ClusterDetail, ClusterNode } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { isLead, RoleBadge, StatusBadge } from '../../components/Badges';
 import { Empty } from '../../components/Faces';
+import { Guarded } from '../../components/Guarded';
 import { bytes, dateTime, lagSeconds, sentenceCase, toNumber, unknown } from '../../lib/format';
 import { useNow } from '../../lib/clock';
 import { nodeTone } from '../../lib/severity';
+import { whyNot } from '../clusters/can';
 import { useCluster } from '../clusters/queries';
 import { may, mayPromote, useRole, useSession } from '../session/session';
 import { bareReason } from '../report/report';
@@ -64,9 +66,9 @@ export function NodesTab() {
       <SchedulesNote cluster={c.id} />
       {has('POST /clusters/{id}/nodes') && may.operate(role) && c.engine !== 'eventstore' && (
         <div className={classes.tools}>
-          <Button variant="default" size="xs" leftSection={<IconPlus size={15} />} onClick={() => setDialog({ kind: 'add' })}>
+          <Guarded variant="default" size="xs" leftSection={<IconPlus size={15} />} why={whyNot(c, 'add-node')} onClick={() => setDialog({ kind: 'add' })}>
             Add node
-          </Button>
+          </Guarded>
         </div>
       )}
     <div className={`card ${classes.wrap}`}>

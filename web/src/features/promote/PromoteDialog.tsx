@@ -11,7 +11,7 @@ import { ErrorFace, Loading, Note } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
 import { useNow } from '../../lib/clock';
 import { ageMs, count, dateTime, milliseconds, sentenceCase, toNumber } from '../../lib/format';
-import { shellQuote } from '../../lib/shell';
+import { cli } from '../../lib/cli';
 import { leadWord } from '../clusters/engine';
 import { bareReason, changedChecks, tallyChecks } from '../report/report';
 import { ReportList } from '../report/ReportList';
@@ -254,7 +254,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
         )}
         <div className={classes.cli}>
           <span className="faint">{p.refused ? 'The report on the command line' : 'The same from the command line'}</span>
-          <Command value={p.refused ? `baton explain ${shellQuote(cluster.id)} ${shellQuote(node)}` : cliLine(p, cluster.id, reason, undoOf, overrides) + (at !== '' && later === null ? ` --at ${new Date(at).toISOString()}` : '')} prompt label="Copy as command line" />
+          <Command value={p.refused ? cli.explain(cluster.id, node) : cliLine(p, cluster.id, reason, undoOf, overrides, at !== '' && later === null ? new Date(at).toISOString() : '')} prompt label="Copy as command line" />
         </div>
       </div>
       </div>

@@ -61,7 +61,7 @@ describe('overridable', () => {
 });
 
 describe('the command line', () => {
-  it('is the one the server gives, with the reason', () => {
+  it('is that of the promotion, with the reason', () => {
     expect(cliLine(plan(), 'demo', ' kernel update ', null)).toBe("baton promote demo demo-2 --confirm demo-2 --reason 'kernel update'");
     expect(cliLine(plan(), 'demo', '', null)).toBe('baton promote demo demo-2 --confirm demo-2');
   });

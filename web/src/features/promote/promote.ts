@@ -1,5 +1,5 @@
 import type { Plan } from '../../api/types';
-import { shellQuote } from '../../lib/shell';
+import { cli } from '../../lib/cli';
 
 /** Reports older than this are refused by the server; the dialog asks for a fresh one well before. */
 export const reportMaxAgeMs = 30_000;
@@ -40,13 +40,9 @@ export function overridable(plan: Plan): string[] {
 }
 
 /** The command that does what the dialog's button does. */
-export function cliLine(plan: Plan, cluster: string, reason: string, undoOf: string | null, overrides: readonly string[] = []): string {
-  const base =
-    undoOf !== null
-      ? `baton undo ${shellQuote(undoOf)} --confirm ${shellQuote(plan.node)}`
-      : plan.cli || `baton promote ${shellQuote(cluster)} ${shellQuote(plan.node)} --confirm ${shellQuote(plan.node)}`;
-  const aside = overrides.length > 0 && !base.includes('--override') ? ` --override ${shellQuote(overrides.join(','))}` : '';
-  return base + aside + (reason.trim() === '' ? '' : ` --reason ${shellQuote(reason.trim())}`);
+export function cliLine(plan: Plan, cluster: string, reason: string, undoOf: string | null, overrides: readonly string[] = [], at = ''): string {
+  const flags = { confirm: plan.node, override: overrides.join(','), reason: reason.trim(), at };
+  return undoOf !== null ? cli.undo(undoOf, { confirm: plan.node, reason: reason.trim() }) : cli.promote(cluster, plan.node, flags);
 }
 
 /** The furthest a promotion may be scheduled ahead. */

@@ -7,9 +7,11 @@ import { useChange } from '../../api/query';
 import type { ClusterDetail } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { Choice } from '../../components/Fields';
+import { Guarded } from '../../components/Guarded';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { SecretDialog } from '../../components/SecretDialog';
+import { whyNot } from '../clusters/can';
 import { useEngineUsers } from './queries';
 import classes from './Settings.module.css';
 
@@ -20,6 +22,7 @@ type Access = 'read' | 'readwrite' | 'admin';
 /** Who may sign in to the engine itself. */
 export function EngineUsersPanel({ cluster, editable }: { cluster: ClusterDetail; editable: boolean }) {
   const users = useEngineUsers(cluster.id);
+  const why = whyNot(cluster, 'users');
   const [dialog, setDialog] = useState<{ kind: 'add' } | { kind: 'rotate' | 'remove'; name: string } | null>(null);
   const [secret, setSecret] = useState<{ name: string; password: string } | null>(null);
   const close = () => setDialog(null);
@@ -36,16 +39,16 @@ export function EngineUsersPanel({ cluster, editable }: { cluster: ClusterDetail
       aside={
         editable &&
         has('POST /clusters/{id}/users') && (
-          <Button variant="default" size="xs" onClick={() => setDialog({ kind: 'add' })}>
+          <Guarded variant="default" size="xs" why={why} onClick={() => setDialog({ kind: 'add' })}>
             Add user
-          </Button>
+          </Guarded>
         )
       }
     >
       <QueryFaces query={users} label="Loading the users" rows={2}>
         {(u) =>
           (u.users ?? []).length === 0 ? (
-            <p className="quiet">There is none yet. Add one for each application, so that each can be taken away alone.</p>
+            <p className="quiet">{why ? `${why} Its users are managed where they are.` : 'There is none yet. Add one for each application, so that each can be taken away alone.'}</p>
           ) : (
             <ul className={classes.list}>
               {(u.users ?? []).map((x) => (

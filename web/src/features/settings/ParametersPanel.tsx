@@ -11,6 +11,7 @@ import { Note } from '../../components/Faces';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { count } from '../../lib/format';
+import { whyNot } from '../clusters/can';
 import { useParameters } from './queries';
 import classes from './Settings.module.css';
 
@@ -28,6 +29,7 @@ export function ParametersPanel({ cluster, editable, onStarted }: { cluster: Clu
 
 function Form({ cluster, parameters, editable, onStarted }: { cluster: ClusterDetail; parameters: readonly Parameter[]; editable: boolean; onStarted: (op: string) => void }) {
   const [edited, setEdited] = useState<Record<string, string>>({});
+  const noRestart = whyNot(cluster, 'restart-parameters');
   const put = useChange((values: Record<string, string>) => api.put<Accepted>(path('clusters', cluster.id, 'parameters'), { values }), keys.parameters(cluster.id));
   const values = Object.fromEntries(Object.entries(edited).filter(([k, v]) => parameters.some((p) => p.name === k && p.value !== v)));
   const n = Object.keys(values).length;
@@ -58,11 +60,11 @@ function Form({ cluster, parameters, editable, onStarted }: { cluster: ClusterDe
                   <IconReload size={13} aria-hidden /> becomes {p.pending || 'empty'} at the next start
                 </span>
               )}
-              {p.needsRestart && p.pending === null && <span className="faint">needs a restart</span>}
+              {p.needsRestart && p.pending === null && <span className="faint">{noRestart ? 'needs a restart: change it in the server’s own file' : 'needs a restart'}</span>}
               {p.default !== p.value && <span className="faint">default {p.default || 'empty'}</span>}
             </span>
           </div>
-          <TextInput aria-label={p.name} size="xs" disabled={!editable} value={edited[p.name] ?? p.value} onChange={(e) => setEdited({ ...edited, [p.name]: e.currentTarget.value })} spellCheck={false} styles={{ input: { fontFamily: 'var(--mono)' } }} />
+          <TextInput aria-label={p.name} size="xs" disabled={!editable || (p.needsRestart && noRestart !== null)} value={edited[p.name] ?? p.value} onChange={(e) => setEdited({ ...edited, [p.name]: e.currentTarget.value })} spellCheck={false} styles={{ input: { fontFamily: 'var(--mono)' } }} />
         </div>
       ))}
       {trouble && (

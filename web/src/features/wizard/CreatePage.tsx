@@ -286,7 +286,7 @@ function Review({ draft: d }: { draft: Draft }) {
       </div>
       <div className={classes.cli}>
         <span className="faint">The same from the command line</span>
-        <Command prompt label="Copy as command line" value={cli.create(d.name, { engine: d.engine, version: d.version, hosts: d.agents.join(','), memory: `${d.memoryMiB ?? 0}MiB`, durability: d.durability, allow: d.cidrs.join(','), 'deletion-protection': d.deletionProtection })} />
+        <Command prompt label="Copy as command line" value={cli.create(d.name, nodeNames(d).map((n, i) => `${n}@${d.agents[i]}`), { engine: d.engine, version: d.version, 'memory-bytes': (d.memoryMiB ?? 0) * 2 ** 20, durability: d.durability, allow: d.cidrs.join(','), protect: d.deletionProtection })} />
       </div>
     </>
   );
