@@ -49,6 +49,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.named.Provider, "provider", "", "who provides this host, by default what the machine says")
 	f.StringSliceVar(&o.engineDirs, "engine-dir", nil, "directories with the engines' server programs, by default the system's")
 	f.StringVar(&o.advertise, "advertise", "", "address other machines reach servers made here at, by default this machine's towards the control plane")
+	f.BoolVar(&o.noOSTerminal, "no-os-terminal", false, "refuse OS shells on this host, whoever asks")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(agentJoinCommand(), agentInstallCommand())
 	return cmd
@@ -56,6 +57,7 @@ func agentCommand() *cobra.Command {
 
 type agentOptions struct {
 	join, dir, name, logLevel string
+	noOSTerminal              bool
 	named                     provider.Named
 	engineDirs                []string
 	advertise                 string
@@ -80,7 +82,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 	}
 	endpoints, stopEndpoints := newProxy(log)
 	defer stopEndpoints()
-	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, EngineDirs: o.engineDirs, Advertise: o.advertise, Guardian: guardian, Proxy: endpoints,
+	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, EngineDirs: o.engineDirs, Advertise: o.advertise, Guardian: guardian, Proxy: endpoints, NoOSTerminal: o.noOSTerminal,
 		Drivers: []engine.Driver{redis.New(), eventstore.New()}})
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)

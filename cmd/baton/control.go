@@ -33,6 +33,7 @@ import (
 	"baton/control/monitor"
 	"baton/control/provider"
 	"baton/control/proxy/feed"
+	"baton/control/terminal"
 	"baton/platform/auth"
 	"baton/platform/identity"
 	"baton/platform/seal"
@@ -76,6 +77,7 @@ type controlPlane struct {
 	TokenFile string
 
 	endpoints *feed.Feed
+	terminals *terminal.Manager
 
 	name     string
 	data     string
@@ -237,6 +239,9 @@ func (c *controlPlane) openMemory(limit, run context.Context, cfg controlConfig)
 		return err
 	}
 	c.openBackups()
+	if err := c.openTerminals(cfg.Data); err != nil {
+		return err
+	}
 	c.thread(run, "follow the journal", c.Inventory.Run)
 	ready := make(chan struct{})
 	c.thread(run, "follow claims and access", func(run context.Context) error {
@@ -323,6 +328,7 @@ func (c *controlPlane) decide(run context.Context) {
 	c.wireOps(run, &options, mon)
 	c.wireBackups(&options)
 	c.wireEndpoints(&options)
+	options.Terminals = c.terminals
 	c.API = api.New(options)
 	c.thread(run, "serve control nodes", func(run context.Context) error { return c.peers.serve(run, c.API.ForPeers(), c.log) })
 	c.thread(run, "copy what the leader sees", c.copyReports)
@@ -349,6 +355,7 @@ func (c *controlPlane) lead(ctx context.Context, term uint64) (wait func()) {
 	act("adopt", c.adopt)
 	c.leadOps(act)
 	c.leadBackups(act)
+	act("close terminals nobody carries", c.terminals.Sweep)
 	act("tell endpoints where to forward", func(ctx context.Context) error { return c.endpoints.Run(ctx, term) })
 	act("grow", c.grow)
 	return func() {

@@ -237,6 +237,7 @@ func (s *Server) ForPeers() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Mirror.Export()) // the peer went away
 	})
+	mux.HandleFunc("GET /peer/recordings/{id}", s.peerRecording)
 	mux.HandleFunc(Prefix+"/", func(w http.ResponseWriter, r *http.Request) {
 		f := forwarded{client: r.Header.Get(headerClient), secure: r.Header.Get(headerSecure) == "true"}
 		r.Header.Del(headerClient)

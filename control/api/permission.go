@@ -105,6 +105,14 @@ var permissions = map[string]Role{
 	"GET " + Prefix + "/clusters/{id}/endpoint": RoleViewer,
 	"PUT " + Prefix + "/clusters/{id}/endpoint": RoleAdmin, // opens a port to a cluster
 
+	"GET " + Prefix + "/terminal/sessions":           RoleViewer,
+	"POST " + Prefix + "/terminal/tickets":           RoleOperator, // an admin's and an OS shell need an admin, see its handler
+	"GET " + Prefix + "/terminal":                    RoleOperator, // and a ticket
+	"POST " + Prefix + "/terminal/sessions/{id}/end": RoleOperator, // one's own; an admin any
+	"GET " + Prefix + "/terminal/recordings/{id}":    RoleViewer,   // one's own; an auditor any
+	"GET " + Prefix + "/terminal/settings":           RoleViewer,
+	"PUT " + Prefix + "/terminal/settings":           RoleAdmin,
+
 	"GET " + Prefix + "/activity":                              RoleViewer,
 	"GET " + Prefix + "/clusters/{id}/incidents/{operation}":   RoleViewer,
 	"GET " + Prefix + "/audit/verify":                          RoleAuditor, // reads every record

@@ -85,6 +85,7 @@ func (s *Server) routes() {
 	s.failoverRoutes()
 	s.endpointRoutes()
 	s.backupRoutes()
+	s.terminalRoutes()
 	s.eventsRoute()
 }
 

@@ -23,6 +23,7 @@ import (
 	"baton/control/notify"
 	"baton/control/people"
 	"baton/control/schedule"
+	"baton/control/terminal"
 	"baton/platform/auth"
 )
 
@@ -92,6 +93,8 @@ type Options struct {
 	Waiting  *schedule.Book
 	// Endpoints keeps the clusters' stable endpoints.
 	Endpoints Endpoints
+	// Terminals opens people's terminals on nodes.
+	Terminals *terminal.Manager
 	// URL of the dashboard without a slash at its end, for links; nil: "".
 	URL func() string
 }
@@ -108,6 +111,8 @@ type Server struct {
 	mu      sync.Mutex
 	streams int // open event streams
 	tasks   hostTasks
+
+	terminalPing time.Duration // how often a terminal's person is asked for a sign of life; 0: the usual
 
 	waiter   *schedule.Runner
 	tokenUse sync.Map // token id to time.Time of the last use

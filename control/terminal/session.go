@@ -202,6 +202,7 @@ func (c *carried) begin(ctx context.Context) error {
 
 func (c *carried) audit(ctx context.Context, r audit.Record) error {
 	r.Who = audit.Who{Name: c.session.Who, Role: c.session.Role, Source: c.session.Source, IP: c.session.IP}
+	r.ID, r.At = "at-"+auth.NewSecret()[:12], c.m.opt.Now()
 	r.Cluster, r.Node, r.Kind, r.Request = c.session.Cluster, c.session.Node, "terminal", c.session.ID
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTime)
 	defer cancel()
