@@ -80,7 +80,7 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	for _, notice := range settings.Notices {
 		logger.Warn(notice)
 	}
-	secured, err := loadNodeTLS(settings)
+	secured, err := loadNodeTLS(settings, logger)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func serve(ctx context.Context, settings *config.Settings) error {
 		default:
 		}
 	}
-	access := nodeAccess(settings, n, logger)
+	access := nodeAccess(settings, n, secured, logger)
 	groups := subscriptions.Start(subscriptions.Options{Node: n, Logger: logger})
 	defer groups.Stop()
 	server := rpc.New(rpc.Options{
@@ -125,11 +125,17 @@ func serve(ctx context.Context, settings *config.Settings) error {
 		options = append(options, admin.Option{Name: config.YAMLName(s.Option.Name), Value: s.Shown(), Source: s.Source})
 	}
 	port := rpc.NewPort(rpc.PortOptions{
-		Listener: listener, TLS: secured.server(), RPC: server, Logger: logger,
+		Listener: listener, TLS: secured.Server(), RPC: server, Logger: logger,
 		HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: version, Options: options, Logger: logger}),
 	})
 	served := make(chan error, 1)
 	go func() { served <- port.Serve() }()
+
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	if secured != nil {
+		go secured.Watch(watched, hangUps(watched))
+	}
 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
@@ -167,6 +173,28 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	n.Stop()
 	logger.Info("node stopped")
 	return fatal
+}
+
+// hangUps delivers a value for each SIGHUP: certificates are to be loaded anew.
+func hangUps(ctx context.Context) <-chan struct{} {
+	signals, out := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-signals:
+				select {
+				case out <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // announce prints one line once the node serves.
@@ -230,7 +258,7 @@ func listen(host string, port int64, option string) (net.Listener, error) {
 }
 
 // nodeAccess builds the access rules; nil on an insecure node.
-func nodeAccess(s *config.Settings, n *node.Node, logger *slog.Logger) *rpc.Access {
+func nodeAccess(s *config.Settings, n *node.Node, secured *node.TLS, logger *slog.Logger) *rpc.Access {
 	if s.Bool("insecure") {
 		if !isLoopbackHost(s.String("node-ip")) || !isLoopbackHost(s.String("replication-ip")) {
 			logger.Warn("INSECURE: this node listens beyond this machine without TLS and without authentication; everybody who reaches it can read and destroy its data",
@@ -240,7 +268,7 @@ func nodeAccess(s *config.Settings, n *node.Node, logger *slog.Logger) *rpc.Acce
 	}
 	return rpc.NewAccess(rpc.AccessOptions{
 		Node: n, First: users.First{AdminPassword: s.String("default-admin-password"), OpsPassword: s.String("default-ops-password")},
-		AnonymousStreams: s.Bool("allow-anonymous-stream-access"), AnonymousStats: s.Bool("allow-anonymous-endpoint-access"),
+		Certificate: secured.User, AnonymousStreams: s.Bool("allow-anonymous-stream-access"), AnonymousStats: s.Bool("allow-anonymous-endpoint-access"),
 		AnonymousGossip: s.Bool("override-anonymous-endpoint-access-for-gossip"), Logger: logger,
 	})
 }

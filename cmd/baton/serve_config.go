@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,7 +22,7 @@ const noDNS = "fake.dns"
 const lookupTimeout = 5 * time.Second
 
 // nodeConfig turns options into a node's configuration. cleanUp undoes what it had to create.
-func nodeConfig(s *config.Settings, client net.Addr, secured *nodeTLS, logger *slog.Logger) (cfg node.Config, cleanUp func(), err error) {
+func nodeConfig(s *config.Settings, client net.Addr, secured *node.TLS, logger *slog.Logger) (cfg node.Config, cleanUp func(), err error) {
 	cleanUp = func() {}
 	clientPort := client.(*net.TCPAddr).Port
 	host := firstText(s.String("advertise-host-to-client-as"), s.String("node-host-advertise-as"), reachable(s.String("node-ip"), logger))
@@ -38,8 +35,7 @@ func nodeConfig(s *config.Settings, client net.Addr, secured *nodeTLS, logger *s
 		ClientHost: host, ClientPort: firstPort(s.Int("advertise-node-port-to-client-as"), s.Int("node-port-advertise-as"), int64(clientPort)),
 		WriteTimeout: millis(s, "write-timeout-ms"), ReplaceAfter: time.Duration(s.Int("replace-after-sec")) * time.Second,
 		MaxAppendBytes: int(s.Int("max-append-size")), MaxEventBytes: int(s.Int("max-append-event-size")),
-		PeerServerTLS: secured.peerServer(), PeerClientTLS: secured.peerClient(), SeedTLS: secured.seed(),
-		Version: version, Logger: logger,
+		TLS: secured, Version: version, Logger: logger,
 	}
 	if advertised := firstPort(s.Int("replication-tcp-port-advertise-as"), peerPort); advertised != 0 {
 		cfg.PeerAdvertise = net.JoinHostPort(peerHost, strconv.Itoa(advertised))
@@ -129,125 +125,22 @@ func memoryDir() (string, error) {
 	return os.MkdirTemp("", "baton-*")
 }
 
-// nodeTLS holds a secure node's certificates; nil on an insecure one. All its methods accept nil and then return nil.
-type nodeTLS struct {
-	certificate tls.Certificate
-	roots       *x509.CertPool // nil: those of the system
-	commonName  string         // marks certificates of nodes
-}
-
-func loadNodeTLS(s *config.Settings) (*nodeTLS, error) {
+// loadNodeTLS finds the certificates of a secure node; nil on an insecure one. Only a node that is a cluster by itself may make an authority: the nodes
+// of a cluster would each make their own and trust nobody.
+func loadNodeTLS(s *config.Settings, logger *slog.Logger) (*node.TLS, error) {
 	if s.Bool("insecure") {
 		return nil, nil
 	}
-	certFile, keyFile := s.String("certificate-file"), s.String("certificate-private-key-file")
-	for _, f := range []struct{ option, path string }{{"certificate-file", certFile}, {"certificate-private-key-file", keyFile}} {
-		if _, err := os.ReadFile(f.path); err != nil {
-			return nil, fmt.Errorf("--%s %s cannot be read (%w): name a PEM file this user can read", f.option, f.path, pathCause(err))
-		}
+	alone := s.Int("cluster-size") == 1 && len(s.List("gossip-seed")) == 0 && !s.Bool("read-only-replica") && (s.String("cluster-dns") == noDNS || !s.Bool("discover-via-dns"))
+	hosts := []string{"localhost", "127.0.0.1", "::1", s.String("node-ip"), s.String("replication-ip"), s.String("node-host-advertise-as"),
+		s.String("replication-host-advertise-as"), s.String("advertise-host-to-client-as")}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name)
 	}
-	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s are not a certificate and its key in PEM form (%w)", certFile, keyFile, err)
-	}
-	n := &nodeTLS{certificate: certificate, commonName: s.String("certificate-reserved-node-common-name")}
-	if n.commonName == "" {
-		n.commonName = certificate.Leaf.Subject.CommonName
-	}
-	if path := s.String("trusted-root-certificates-path"); path != "" {
-		if n.roots, err = loadRoots(path); err != nil {
-			return nil, err
-		}
-	}
-	if until := certificate.Leaf.NotAfter; time.Now().After(until) {
-		return nil, fmt.Errorf("the certificate in %s expired on %s: renew it", certFile, until.Format(time.DateOnly))
-	}
-	return n, nil
-}
-
-// loadRoots reads a PEM file, or every PEM file of a directory.
-func loadRoots(path string) (*x509.CertPool, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("--trusted-root-certificates-path %s cannot be read (%w): name a directory or file with root certificates", path, pathCause(err))
-	}
-	files := []string{path}
-	if info.IsDir() {
-		if files, err = filepath.Glob(filepath.Join(path, "*")); err != nil {
-			return nil, err
-		}
-	}
-	pool, found := x509.NewCertPool(), false
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue // a directory, or not ours to read; what matters is that a root is found
-		}
-		found = pool.AppendCertsFromPEM(data) || found
-	}
-	if !found {
-		return nil, fmt.Errorf("--trusted-root-certificates-path %s holds no certificate in PEM form", path)
-	}
-	return pool, nil
-}
-
-func pathCause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
-}
-
-func (n *nodeTLS) base() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{n.certificate}, RootCAs: n.roots, ClientCAs: n.roots}
-}
-
-// server is for the client port: clients prove themselves by credentials, not by certificates.
-func (n *nodeTLS) server() *tls.Config {
-	if n == nil {
-		return nil
-	}
-	c := n.base()
-	c.ClientCAs = nil
-	return c
-}
-
-// seed is for asking other nodes' client ports.
-func (n *nodeTLS) seed() *tls.Config {
-	if n == nil {
-		return nil
-	}
-	return n.base()
-}
-
-// peerServer and peerClient are for the links between nodes: both sides show a node's certificate.
-func (n *nodeTLS) peerServer() *tls.Config {
-	if n == nil {
-		return nil
-	}
-	c := n.base()
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	c.VerifyConnection = n.isNode
-	return c
-}
-
-func (n *nodeTLS) peerClient() *tls.Config {
-	if n == nil {
-		return nil
-	}
-	c := n.base()
-	c.VerifyConnection = n.isNode
-	return c
-}
-
-// isNode refuses certificates of the same root that do not belong to a node.
-func (n *nodeTLS) isNode(state tls.ConnectionState) error {
-	if len(state.PeerCertificates) == 0 {
-		return errors.New("no certificate was shown")
-	}
-	if name := state.PeerCertificates[0].Subject.CommonName; name != n.commonName {
-		return fmt.Errorf("certificate of %q is not that of a node (%q)", name, n.commonName)
-	}
-	return nil
+	slices.Sort(hosts)
+	return node.LoadTLS(node.TLSOptions{
+		CertFile: s.String("certificate-file"), KeyFile: s.String("certificate-private-key-file"), Roots: s.String("trusted-root-certificates-path"),
+		CommonName: s.String("certificate-reserved-node-common-name"), AuthorityDir: firstText(s.String("certificate-authority-path"), filepath.Join(s.String("db"), "ca")),
+		MayMake: alone, Hosts: slices.Compact(hosts), Logger: logger,
+	})
 }

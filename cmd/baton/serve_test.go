@@ -48,7 +48,7 @@ func TestServeRefusesInOneLineAndWritesNothing(t *testing.T) {
 		"unreadable file":        {[]string{"--insecure", "--config=/nonexistent/x.yaml"}, "cannot be read"},
 		"unreadable certificate": {[]string{"--certificate-file=/nonexistent", "--certificate-private-key-file=" + junk}, "--certificate-file /nonexistent cannot be read"},
 		"not a certificate":      {[]string{"--certificate-file=" + junk, "--certificate-private-key-file=" + junk}, "are not a certificate and its key"},
-		"no certificate":         {nil, "no certificate"},
+		"no authority to share":  {[]string{"--cluster-size=3", "--discover-via-dns=false"}, "the nodes of a cluster share one"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

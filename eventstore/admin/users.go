@@ -69,10 +69,10 @@ func viewOf(r *http.Request, d users.Details) userView {
 	if d.Disabled {
 		toggle = "enable"
 	}
-	for rel, path := range map[string]string{
-		"reset-password": "/command/reset-password", "change-password": "/command/change-password", "edit": "", "delete": "", toggle: "/command/" + toggle} {
-		v.Links = append(v.Links, link{base + path, rel})
+	for _, command := range []string{"reset-password", "change-password", toggle} {
+		v.Links = append(v.Links, link{base + "/command/" + command, command})
 	}
+	v.Links = append(v.Links, link{base, "edit"}, link{base, "delete"})
 	return v
 }
 

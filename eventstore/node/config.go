@@ -44,6 +44,9 @@ type Config struct {
 	// PeerSeeds are other nodes' peer addresses, used without asking.
 	PeerSeeds []string
 
+	// TLS is the certificates of a secure node; it wins over the three below.
+	TLS *TLS
+
 	// PeerTLS secures node-to-node links in both directions (mutual TLS); nil means plain TCP.
 	PeerServerTLS *tls.Config
 	PeerClientTLS *tls.Config

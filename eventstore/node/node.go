@@ -133,10 +133,17 @@ func (n *Node) open() (err error) {
 		}
 	}
 	n.steward = newSteward(n)
-	n.network = peer.New(peer.Options{
+	if err := n.cfg.TLS.identify(n.identity.ID); err != nil {
+		return err
+	}
+	links := peer.Options{
 		Listener: listener, ServerTLS: n.cfg.PeerServerTLS, ClientTLS: n.cfg.PeerClientTLS,
 		Handler: n.peerHandler(), Logger: n.cfg.Logger,
-	})
+	}
+	if n.cfg.TLS != nil {
+		links.ServerTLS, links.ClientTLSNow, links.Identify = n.cfg.TLS.peerServer(), n.cfg.TLS.peerClient, n.identifyPeer
+	}
+	n.network = peer.New(links)
 	if n.identity.ClusterID != "" {
 		if err := n.startReplica(); err != nil {
 			n.network.Close()

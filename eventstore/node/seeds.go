@@ -77,7 +77,10 @@ func (n *Node) resolveSeeds() {
 func (n *Node) askSeed(ctx context.Context, seed string) (seedAnswer, error) {
 	scheme := "http"
 	transport := &http.Transport{DisableKeepAlives: true}
-	if n.cfg.SeedTLS != nil {
+	switch {
+	case n.cfg.TLS != nil:
+		scheme, transport.TLSClientConfig = "https", n.cfg.TLS.seed()
+	case n.cfg.SeedTLS != nil:
 		scheme, transport.TLSClientConfig = "https", n.cfg.SeedTLS
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+seed+HelloPath, nil)

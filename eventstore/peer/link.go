@@ -152,6 +152,9 @@ func (l *link) greet(raw net.Conn) (Welcome, error) {
 	if welcome.Refused != "" {
 		return Welcome{}, &RefusedError{Address: l.address, Welcome: welcome}
 	}
+	if err := l.network.identified(raw, welcome.Self, l.address); err != nil {
+		return Welcome{}, fmt.Errorf("the node at %s is not member %s: %w", l.address, welcome.Self, err)
+	}
 	return welcome, raw.SetDeadline(time.Time{})
 }
 

@@ -3,6 +3,8 @@ package peer
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -39,7 +41,13 @@ type Options struct {
 	Listener  net.Listener
 	ServerTLS *tls.Config // nil: plain TCP
 	ClientTLS *tls.Config
-	Handler   Handler
+	// ClientTLSNow is asked for each dial instead of ClientTLS, if set.
+	ClientTLSNow func() *tls.Config
+	// Identify refuses, on a link under TLS, a node whose certificate is not that of
+	// the member it says it is, reached at an address. nil: every certificate that TLS
+	// let through may be any member's.
+	Identify func(certificate *x509.Certificate, id membership.MemberID, address string) error
+	Handler  Handler
 	// Silence ends a connection on which nothing arrives for so long; 5 s when
 	// zero. Broadcast several times as often keeps it open.
 	Silence time.Duration
@@ -49,7 +57,8 @@ type Options struct {
 // Network holds all links of one node. Safe for concurrent use.
 type Network struct {
 	listener net.Listener
-	client   *tls.Config
+	client   func() *tls.Config // nil: plain TCP
+	identify func(certificate *x509.Certificate, id membership.MemberID, address string) error
 	handler  Handler
 	silence  time.Duration
 	logger   *slog.Logger
@@ -76,8 +85,11 @@ func New(opts Options) *Network {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &Network{
-		listener: opts.Listener, client: opts.ClientTLS, handler: opts.Handler, silence: opts.Silence, logger: opts.Logger,
+		listener: opts.Listener, client: opts.ClientTLSNow, identify: opts.Identify, handler: opts.Handler, silence: opts.Silence, logger: opts.Logger,
 		ctx: ctx, cancel: cancel, links: make(map[string]*link), inbound: make(map[*conn]membership.MemberID),
+	}
+	if n.client == nil && opts.ClientTLS != nil {
+		n.client = func() *tls.Config { return opts.ClientTLS }
 	}
 	if opts.ServerTLS != nil {
 		n.listener = tls.NewListener(opts.Listener, opts.ServerTLS)
@@ -224,6 +236,19 @@ func (n *Network) dialContext(ctx context.Context, address string) (net.Conn, er
 	if n.client == nil {
 		return dialer.DialContext(ctx, "tcp", address)
 	}
-	secure := tls.Dialer{NetDialer: &dialer, Config: n.client}
+	secure := tls.Dialer{NetDialer: &dialer, Config: n.client()}
 	return secure.DialContext(ctx, "tcp", address)
+}
+
+// identified says why the other side of a connection is not the member it says it is.
+func (n *Network) identified(raw net.Conn, id membership.MemberID, address string) error {
+	secure, ok := raw.(*tls.Conn)
+	if !ok || n.identify == nil {
+		return nil
+	}
+	shown := secure.ConnectionState().PeerCertificates
+	if len(shown) == 0 {
+		return errors.New("it shows no certificate")
+	}
+	return n.identify(shown[0], id, address)
 }

@@ -150,7 +150,12 @@ func (n *Network) welcome(c *conn) (membership.MemberID, error) {
 	if err := json.Unmarshal(payload, &hello); err != nil {
 		return 0, fmt.Errorf("%w: hello: %w", ErrMalformed, err)
 	}
-	welcome := n.handler.Welcome(hello)
+	var welcome Welcome
+	if err := n.identified(c.Conn, hello.From, hello.FromAddr); err != nil {
+		welcome = Welcome{Protocol: protocolVersion, Refused: err.Error()}
+	} else {
+		welcome = n.handler.Welcome(hello)
+	}
 	reply, err := json.Marshal(welcome)
 	if err != nil {
 		return 0, fmt.Errorf("encode welcome: %w", err)

@@ -27,7 +27,7 @@ type Access struct {
 	users           *users.Store
 	first           users.First
 	streams         streamAccess
-	certificate     func(*x509.Certificate) (login string, err error)
+	certificate     func(chain []*x509.Certificate) (login string, err error)
 	anonymousStats  bool
 	anonymousGossip bool
 }
@@ -36,8 +36,8 @@ type Access struct {
 type AccessOptions struct {
 	Node  users.Backend
 	First users.First // passwords of the first accounts of a new cluster
-	// Certificate says whose certificate a client showed, after checking it; nil: certificates name nobody.
-	Certificate func(*x509.Certificate) (login string, err error)
+	// Certificate says whose certificate a client showed, leaf first, after checking it; "" for one that names no user. nil: none does.
+	Certificate func(chain []*x509.Certificate) (login string, err error)
 
 	AnonymousStreams bool // callers without credentials may use streams that everyone may use
 	AnonymousStats   bool // ... and read statistics and metrics
@@ -86,13 +86,13 @@ func (a *Access) authenticate(ctx context.Context, header string, from func() st
 		}
 		return *p, nil
 	case a.certificate != nil && len(certificates) > 0:
-		return a.byCertificate(certificates[0])
+		return a.byCertificate(certificates)
 	}
 	return Caller{}, nil
 }
 
-func (a *Access) byCertificate(c *x509.Certificate) (Caller, error) {
-	login, err := a.certificate(c)
+func (a *Access) byCertificate(chain []*x509.Certificate) (Caller, error) {
+	login, err := a.certificate(chain)
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", users.ErrWrong, err)
 	}

@@ -17,44 +17,44 @@ const (
 
 // services that clients know, by the first part of a method's path.
 const (
-	streamsService    = "/event_store.client.streams.Streams/"
-	streamsServiceV2  = "/kurrentdb.protocol.v2.streams.StreamsService/"
-	persistentService = "/event_store.client.persistent_subscriptions.PersistentSubscriptions/"
-	projectionService = "/event_store.client.projections.Projections/"
-	operationsPrefix  = "/event_store.client.operations.Operations/"
-	usersPrefix       = "/event_store.client.users.Users/"
+	streamsPrefix    = "/event_store.client.streams.Streams/"
+	streamsV2Prefix  = "/kurrentdb.protocol.v2.streams.StreamsService/"
+	persistentPrefix = "/event_store.client.persistent_subscriptions.PersistentSubscriptions/"
+	projectionPrefix = "/event_store.client.projections.Projections/"
+	operationsPrefix = "/event_store.client.operations.Operations/"
+	usersPrefix      = "/event_store.client.users.Users/"
 )
 
 // methodNeeds says for each method what it needs. A test fails for a registered method that is not in it.
 var methodNeeds = map[string]need{
-	streamsService + "Read":            byHandler,
-	streamsService + "Append":          byHandler,
-	streamsService + "BatchAppend":     byHandler,
-	streamsService + "Delete":          byHandler,
-	streamsService + "Tombstone":       byHandler,
-	streamsServiceV2 + "AppendSession": byHandler,
-	streamsServiceV2 + "AppendRecords": byHandler,
+	streamsPrefix + "Read":            byHandler,
+	streamsPrefix + "Append":          byHandler,
+	streamsPrefix + "BatchAppend":     byHandler,
+	streamsPrefix + "Delete":          byHandler,
+	streamsPrefix + "Tombstone":       byHandler,
+	streamsV2Prefix + "AppendSession": byHandler,
+	streamsV2Prefix + "AppendRecords": byHandler,
 
-	persistentService + "Create":           needOps,
-	persistentService + "Update":           needOps,
-	persistentService + "Delete":           needOps,
-	persistentService + "ReplayParked":     needOps,
-	persistentService + "TruncateParked":   needOps,
-	persistentService + "RestartSubsystem": needOps,
-	persistentService + "Read":             needUser, // and the right to read the stream
-	persistentService + "GetInfo":          needUser,
-	persistentService + "List":             needUser,
+	persistentPrefix + "Create":           needOps,
+	persistentPrefix + "Update":           needOps,
+	persistentPrefix + "Delete":           needOps,
+	persistentPrefix + "ReplayParked":     needOps,
+	persistentPrefix + "TruncateParked":   needOps,
+	persistentPrefix + "RestartSubsystem": needOps,
+	persistentPrefix + "Read":             needUser, // and the right to read the stream
+	persistentPrefix + "GetInfo":          needUser,
+	persistentPrefix + "List":             needUser,
 
-	projectionService + "Create":           needUser,
-	projectionService + "Update":           needUser,
-	projectionService + "Enable":           needUser,
-	projectionService + "Disable":          needUser,
-	projectionService + "Reset":            needUser,
-	projectionService + "State":            needUser,
-	projectionService + "Result":           needUser,
-	projectionService + "Statistics":       needUser,
-	projectionService + "Delete":           needOps,
-	projectionService + "RestartSubsystem": needOps,
+	projectionPrefix + "Create":           needUser,
+	projectionPrefix + "Update":           needUser,
+	projectionPrefix + "Enable":           needUser,
+	projectionPrefix + "Disable":          needUser,
+	projectionPrefix + "Reset":            needUser,
+	projectionPrefix + "State":            needUser,
+	projectionPrefix + "Result":           needUser,
+	projectionPrefix + "Statistics":       needUser,
+	projectionPrefix + "Delete":           needOps,
+	projectionPrefix + "RestartSubsystem": needOps,
 
 	operationsPrefix + "StartScavenge":                  needOps,
 	operationsPrefix + "StopScavenge":                   needOps,

@@ -106,9 +106,9 @@ func TestRefusals(t *testing.T) {
 			t.Fatalf("error %v", err)
 		}
 	})
-	t.Run("secure without certificate", func(t *testing.T) {
-		_, err := LoadNode(nil, nil, nil)
-		if err == nil || !strings.Contains(err.Error(), "no certificate") {
+	t.Run("key without certificate", func(t *testing.T) {
+		_, err := LoadNode([]string{"--certificate-private-key-file=x"}, nil, nil)
+		if err == nil || !strings.Contains(err.Error(), "belong together") {
 			t.Fatalf("error %v", err)
 		}
 	})

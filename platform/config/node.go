@@ -36,8 +36,6 @@ func checkNode(s *Settings) error {
 		return errors.New("archiver is not supported: leave it out; a read-only-replica keeps a full copy")
 	case s.Bool("insecure") && cert != "":
 		return errors.New("insecure and certificate-file exclude each other: remove one of them")
-	case !s.Bool("insecure") && cert == "" && key == "":
-		return errors.New("no certificate: give certificate-file and certificate-private-key-file (and trusted-root-certificates-path), or insecure for development")
 	case (cert == "") != (key == ""):
 		return errors.New("certificate-file and certificate-private-key-file belong together: give both")
 	case cert != "" && s.Int("cluster-size") > 1 && s.String("trusted-root-certificates-path") == "":
@@ -91,7 +89,8 @@ var NodeOptions = []Option{
 	{Name: "advertise-node-port-to-client-as", Kind: Integer, Default: "0", Max: maxPort, Help: "client port told to clients"},
 
 	{Name: "insecure", Kind: Boolean, Default: "false", Help: "no TLS, no authentication: development only"},
-	{Name: "certificate-file", Kind: Text, Help: "PEM file with this node's certificate"},
+	{Name: "certificate-authority-path", Kind: Text, Help: "directory with ca.crt and ca.key that issue this node's certificate, by default ca in the data directory; made at the first start of a single node"},
+	{Name: "certificate-file", Kind: Text, Help: "PEM file with this node's certificate, instead of one from the authority"},
 	{Name: "certificate-private-key-file", Kind: Text, Help: "PEM file with its private key"},
 	{Name: "certificate-password", Kind: Text, Secret: true, Help: "not supported: give an unencrypted key readable by the service only", Check: noPassword},
 	{Name: "trusted-root-certificates-path", Kind: Text, Help: "directory or file with root certificates"},

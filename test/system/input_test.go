@@ -39,7 +39,7 @@ func TestWrongStarts(t *testing.T) {
 		"bad seed":            {[]string{"--gossip-seed", "nowhere", "--insecure"}, "gossip-seed"},
 		"unreadable file":     {[]string{"--config", "/does/not/exist.yaml", "--insecure"}, "/does/not/exist.yaml"},
 		"port in use":         {[]string{"--insecure", "--node-port", inUse, "--replication-port", "0"}, inUse},
-		"no certificate":      {[]string{"--node-port", "0", "--replication-port", "0"}, "certificate"},
+		"no certificate":      {[]string{"--node-port", "0", "--replication-port", "0", "--cluster-size", "3"}, "certificate"},
 		"certificate missing": {[]string{"--certificate-file", "/does/not/exist.crt", "--certificate-private-key-file", "/does/not/exist.key"}, "/does/not/exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
