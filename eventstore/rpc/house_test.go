@@ -21,6 +21,7 @@ import (
 	"baton/eventstore/admin"
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
+	"baton/eventstore/subscriptions"
 	"baton/gen/eventstore/client"
 	"baton/gen/eventstore/streams"
 	"baton/test/fleet"
@@ -99,7 +100,8 @@ func newHouse(t testing.TB, o houseOptions) *house {
 			access = rpc.NewAccess(own)
 			h.access = append(h.access, access)
 		}
-		server := rpc.New(rpc.Options{Backend: n, Access: access, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: 2 * time.Second, Shutdown: shutdown})
+		groups := subscriptions.Start(subscriptions.Options{Node: n})
+		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: 2 * time.Second, Shutdown: shutdown})
 		s.port = rpc.NewPort(rpc.PortOptions{Listener: l, TLS: o.tls, RPC: server,
 			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: "test"})})
 		done := make(chan error, 1)
@@ -120,6 +122,7 @@ func newHouse(t testing.TB, o houseOptions) *house {
 			if err := <-done; err != nil {
 				t.Errorf("serve: %v", err)
 			}
+			groups.Stop()
 			n.Stop()
 		})
 	}
