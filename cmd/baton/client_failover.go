@@ -119,28 +119,51 @@ func whatIfCommand() *cobra.Command {
 }
 
 func lostWritesCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "lost-writes CLUSTER", Short: "What was saved of former primaries before they became replicas", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "lost-writes CLUSTER", Short: "What was saved of former primaries before they became replicas",
+		Long: "What was saved of former primaries before they became replicas. It is kept until somebody removes it: --remove ID takes\n" +
+			"one away for good, which needs an admin and the node's name.",
+		Args: cobra.ExactArgs(1)}
 	connect := clientFlags(cmd)
+	remove := cmd.Flags().String("remove", "", "the id of what is removed for good")
+	confirm := cmd.Flags().String("confirm", "", "with --remove: the node's name, instead of typing it")
+	reason := cmd.Flags().String("reason", "", "with --remove: why, for the audit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := connect()
 		if err != nil {
 			return err
 		}
 		var v api.LostWrites
-		if err := c.call(cmd.Context(), "GET", "/clusters/"+segment(args[0])+"/lost-writes", nil, &v); err != nil {
+		path := "/clusters/" + segment(args[0]) + "/lost-writes"
+		if err := c.call(cmd.Context(), "GET", path, nil, &v); err != nil {
 			return failure(err)
+		}
+		if *remove != "" {
+			node := *confirm // the server says that there is no such bundle
+			for _, b := range v.Bundles {
+				if b.ID == *remove {
+					node = b.Node
+				}
+			}
+			typed, err := typedName(cmd.InOrStdin(), c.out, *confirm, node)
+			if err != nil {
+				return err
+			}
+			v = api.LostWrites{}
+			if err := c.call(cmd.Context(), "POST", path+"/"+segment(*remove)+"/remove", api.RemoveLostWritesRequest{TypedName: typed, Reason: *reason}, &v); err != nil {
+				return failure(err)
+			}
 		}
 		if c.json {
 			return c.writeJSON(v)
 		}
 		if len(v.Bundles) == 0 {
-			fmt.Fprintln(c.out, "Nothing was saved: no former primary held more than its successor")
+			fmt.Fprintln(c.out, "Nothing is kept that former primaries held alone")
 			return nil
 		}
-		rows := [][]string{{"NODE", "GENERATION", "AT", "SIZE", "HOST", "FILE"}}
+		rows := [][]string{{"ID", "NODE", "GENERATION", "AT", "SIZE", "HOST", "FILE"}}
 		for _, b := range v.Bundles {
 			size := api.Int64(b.Bytes)
-			rows = append(rows, []string{b.Node, fmt.Sprint(int64(b.Generation)), b.At.Local().Format("2006-01-02 15:04:05"), bytesText(&size), orDash(b.Host), strings.TrimSpace(b.Path)})
+			rows = append(rows, []string{b.ID, b.Node, fmt.Sprint(int64(b.Generation)), b.At.Local().Format("2006-01-02 15:04:05"), bytesText(&size), orDash(b.Host), strings.TrimSpace(b.Path)})
 		}
 		return table(c.out, rows...)
 	}

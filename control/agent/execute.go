@@ -167,6 +167,7 @@ var agentActions = map[string]agentAction{
 	ActionLeaseReturn:    leaseReturn,
 	ActionRejoin:         rejoin,
 	ActionKeepData:       keepData,
+	ActionDropKept:       dropKept,
 	engine.ProbeStart:    probeStart,
 	engine.ProbeStop:     probeStop,
 	ActionProxyRoute:     proxyRoute,

@@ -3,11 +3,13 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"baton/control/engine"
 )
@@ -94,6 +96,38 @@ func (a *Agent) bundle(o Order) (path string, made bool, err error) {
 	path = filepath.Join(dir, fmt.Sprintf("lost-writes-%s-%s-%d.rdb", o.Cluster, o.Node, o.Generation))
 	st, err := os.Stat(path)
 	return path, err == nil && st.Size() > 0, nil
+}
+
+// dropKept removes what was saved of a node in a generation. What is gone
+// already is removed as well as can be.
+func dropKept(_ context.Context, a *Agent, o Order) (map[string]string, error) {
+	if a.find(o.Cluster, o.Node) == nil || o.Node == "" {
+		return nil, &engine.ActionError{Code: CodeUnknownInstance, Detail: fmt.Sprintf("this agent has no instance %q of cluster %q", o.Node, o.Cluster)}
+	}
+	generation, err := strconv.ParseUint(o.Action.Arg("generation"), 10, 64)
+	if err != nil {
+		return nil, badArg("drop-kept needs a generation, not %q", o.Action.Arg("generation"))
+	}
+	o.Generation = generation
+	path, _, err := a.bundle(o)
+	if err != nil {
+		return nil, err
+	}
+	var freed int64
+	for _, file := range []string{path, strings.TrimSuffix(path, ".rdb") + ".aof"} {
+		st, err := os.Lstat(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.Remove(file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("remove saved writes: %w", err)
+		}
+		freed += st.Size()
+	}
+	return map[string]string{"bytes": strconv.FormatInt(freed, 10)}, nil
 }
 
 func (a *Agent) keep(ctx context.Context, w *watched, o Order) (map[string]string, error) {

@@ -61,6 +61,7 @@ type LostWrites struct {
 // LostWritesBundle is everything one former primary held before it became a
 // replica.
 type LostWritesBundle struct {
+	ID         string    `json:"id" doc:"to remove it by"`
 	Node       string    `json:"node"`
 	Generation Int64     `json:"generation" doc:"that took over from it"`
 	At         time.Time `json:"at"`
@@ -69,6 +70,12 @@ type LostWritesBundle struct {
 	Path       string    `json:"path" doc:"on that host"`
 	Commands   *int64    `json:"commands" doc:"in the .aof file beside it, of which the first may not be lost; null when not known"`
 	Sentence   string    `json:"sentence"`
+}
+
+// RemoveLostWritesRequest removes a bundle.
+type RemoveLostWritesRequest struct {
+	TypedName string `json:"typedName" maxLength:"63" doc:"the name of the node they were saved of"`
+	Reason    string `json:"reason,omitempty" maxLength:"1000"`
 }
 
 // WhatIf says what would happen if a node died now.
@@ -92,6 +99,11 @@ type (
 		ID   string `path:"id" maxLength:"63"`
 		Body struct{}
 	}
+	removeLostWritesInput struct {
+		ID     string `path:"id" maxLength:"63"`
+		Bundle string `path:"bundle" maxLength:"200"`
+		Body   RemoveLostWritesRequest
+	}
 	whatIfInput struct {
 		ID   string `path:"id" maxLength:"63"`
 		Node string `query:"node" required:"true" minLength:"1" maxLength:"63"`
@@ -103,6 +115,7 @@ func (s *Server) failoverRoutes() {
 	add(s, "failover-pause", "POST", "/clusters/{id}/failover/pause", "Turn automatic failover off for a while", s.postFailoverPause)
 	add(s, "failover-acknowledge", "POST", "/clusters/{id}/failover/acknowledge", "Acknowledge the last automatic failover, which ends the cool-down", s.postFailoverAcknowledge)
 	add(s, "lost-writes", "GET", "/clusters/{id}/lost-writes", "What was saved of former primaries", s.getLostWrites)
+	add(s, "lost-writes-remove", "POST", "/clusters/{id}/lost-writes/{bundle}/remove", "Remove for good what was saved of a former primary", s.postRemoveLostWrites)
 	add(s, "what-if", "GET", "/clusters/{id}/what-if", "What would happen if a node died now", s.getWhatIf)
 }
 
@@ -211,13 +224,35 @@ func (s *Server) getLostWrites(_ context.Context, in *clusterInput) (*body[LostW
 	all := s.Keeper.Bundles(in.ID)
 	for i := len(all) - 1; i >= 0; i-- {
 		b := all[i]
-		v := LostWritesBundle{Node: b.Node, Generation: Int64(b.Generation), At: b.At, Bytes: b.Bytes, Host: b.Host, Path: b.Path, Sentence: b.Sentence}
+		v := LostWritesBundle{ID: b.Operation, Node: b.Node, Generation: Int64(b.Generation), At: b.At, Bytes: b.Bytes, Host: b.Host, Path: b.Path, Sentence: b.Sentence}
 		if b.Commands >= 0 {
 			v.Commands = &b.Commands
 		}
 		out.Bundles = append(out.Bundles, v)
 	}
 	return &body[LostWrites]{out}, nil
+}
+
+func (s *Server) postRemoveLostWrites(ctx context.Context, in *removeLostWritesInput) (*body[LostWrites], error) {
+	if s.Keeper == nil {
+		return nil, noKeeper()
+	}
+	w := who(ctx)
+	b, err := s.Keeper.RemoveBundle(ctx, in.ID, in.Bundle, in.Body.TypedName, in.Body.Reason, w.Who)
+	switch {
+	case err == nil:
+		*w.recorded = true
+		return s.getLostWrites(ctx, &clusterInput{ID: in.ID})
+	case errors.Is(err, keeper.ErrNoBundle):
+		err = &Problem{Title: "There are no such lost writes", Status: http.StatusNotFound, Code: CodeNotFound, Detail: err.Error(), Fix: "baton lost-writes " + in.ID + " lists them"}
+	case errors.Is(err, keeper.ErrBundleHost):
+		err = &Problem{Title: "The host cannot be asked", Status: http.StatusConflict, Code: CodeRefused, Detail: err.Error(), Fix: "remove the file on its host yourself"}
+	case errors.Is(err, executor.ErrTypedName), errors.Is(err, executor.ErrUnknownCluster):
+	default:
+		err = &Problem{Title: "The lost writes are not removed", Status: http.StatusServiceUnavailable, Code: CodeUnavailable, Detail: err.Error(),
+			Fix: "start the agent beside " + b.Node + " and try again; trying again does no harm", Retry: true}
+	}
+	return nil, s.refuse(ctx, in.ID, b.Node, "tried to remove the lost writes "+printable(in.Bundle), err)
 }
 
 func (s *Server) getWhatIf(ctx context.Context, in *whatIfInput) (*body[WhatIf], error) {

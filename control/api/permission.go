@@ -64,6 +64,8 @@ var permissions = map[string]Role{
 	"POST " + Prefix + "/control/join-token": RoleAdmin, // hands out the authority's key
 	"DELETE " + Prefix + "/control/{name}":   RoleAdmin,
 
+	"POST " + Prefix + "/clusters/{id}/lost-writes/{bundle}/remove": RoleAdmin, // the last copy of what was acknowledged
+
 	"GET " + Prefix + "/clusters/{id}/what-if":                   RoleViewer,
 	"GET " + Prefix + "/clusters/{id}/lost-writes":               RoleViewer,
 	"POST " + Prefix + "/clusters/{id}/failover":                 RoleOperator, // accepting loss needs an admin, see its handler

@@ -39,6 +39,9 @@ type Leases interface {
 	// Free tells whether the holder of a generation surely takes no writes; if
 	// not, how long that may last.
 	Free(cluster string, generation uint64) (free bool, within time.Duration)
+	// Owed are the former primaries that the keeper brings back itself, because
+	// it saves first what only they hold.
+	Owed(cluster string) map[string]bool
 	// Failover gathers what the choice depends on; ok is false for an unknown
 	// cluster.
 	Failover(cluster string) (f failover.Facts, ok bool)

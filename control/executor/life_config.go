@@ -417,7 +417,7 @@ func (e *Executor) derivePriorities(ctx context.Context) {
 				continue
 			}
 			b, _ := json.Marshal(map[string]string{"replica-priority": want})
-			if res, err := e.guardOrder(ctx, &c, m.Name, "tags", engine.Action{Name: engine.Configure, Args: map[string]string{"values": string(b)}}); err != nil || !res.OK() {
+			if res, err := e.guardOrder(ctx, &c, m.Name, "tags", engine.Action{Name: engine.Configure, Args: map[string]string{"values": string(b)}}, orderTimeout); err != nil || !res.OK() {
 				e.Log.Warn("the engine's own priority could not be set", "cluster", c.ID, "node", m.Name, "err", err, "detail", res.Detail)
 			}
 		}

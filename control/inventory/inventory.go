@@ -274,6 +274,10 @@ func (v *Inventory) take(r journal.Recorded, n *Notice) error {
 	}
 	e, err := operation.Decode(r.Type, r.Data)
 	if err != nil || e == nil {
+		// The stream's revision moves all the same: the next request is decided on it.
+		if id, ok := strings.CutPrefix(r.Stream, Stream("")); ok {
+			n.Cluster = id
+		}
 		return err
 	}
 	return v.operation(e, r, n)

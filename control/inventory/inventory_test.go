@@ -163,3 +163,25 @@ func TestDamagedEvent(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// TestEventsOfOthersMoveTheRevision: an event that means nothing to the
+// inventory still moves its stream, and with it the revision that the next
+// request is decided on.
+func TestEventsOfOthersMoveTheRevision(t *testing.T) {
+	ctx := context.Background()
+	j := journal.NewMemory(time.Now)
+	v := open(t, j)
+	if err := v.Register(ctx, Spec{ID: "c", Engine: "redis", Primary: "a", Members: []Member{{Name: "a"}, {Name: "b"}}}); err != nil {
+		t.Fatal(err)
+	}
+	rev, err := j.Append(ctx, Stream("c"), journal.Any, journal.Event{Type: "of-a-later-version", Data: []byte(`{}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Wait(ctx, Stream("c"), rev); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := v.Cluster("c"); c.Revision != rev {
+		t.Errorf("the stream is at %d, the cluster at %d", rev, c.Revision)
+	}
+}

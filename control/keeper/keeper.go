@@ -312,6 +312,19 @@ func (k *Keeper) Free(cluster string, generation uint64) (free bool, within time
 	return free, within
 }
 
+// Owed implements executor.Leases.
+func (k *Keeper) Owed(cluster string) map[string]bool {
+	c, ok := k.Inventory.Cluster(cluster)
+	if !ok || len(c.Operations) == 0 {
+		return nil
+	}
+	out := map[string]bool{}
+	for node := range k.owed(&c) {
+		out[node] = true
+	}
+	return out
+}
+
 func (k *Keeper) with(cluster string, f func()) {
 	c, ok := k.Inventory.Cluster(cluster)
 	if !ok {

@@ -342,7 +342,8 @@ const (
 )
 
 // bringBack makes former primaries replicas of the present one, one at a time,
-// as soon as their agents are there.
+// as soon as their agents are there. Replicas that follow another server are
+// pointed to the present primary by the executor's guard.
 func (k *Keeper) bringBack(ctx context.Context, c *inventory.Cluster, f *plan.Facts) {
 	holder := f.Node(c.ShouldBe)
 	if c.Running != "" || holder == nil || !holder.Up() || holder.Role() != engine.RolePrimary || c.Engine != engine.Redis || c.Generation == 0 {
@@ -357,9 +358,7 @@ func (k *Keeper) bringBack(ctx context.Context, c *inventory.Cluster, f *plan.Fa
 		op, isOwed := owed[n.Name]
 		stray := managed(c) && n.Up() && n.Role() == engine.RolePrimary
 		held := managed(c) && n.Process != nil && n.Process.State == "stopped" && strings.HasPrefix(n.Process.Exit, agent.HeldBack)
-		// A replica that was not reached by the failover still follows the old one.
-		astray := managed(c) && n.Up() && n.Role() == engine.RoleReplica && n.Seen.ReplicaOf != "" && n.Seen.ReplicaOf != holder.Address
-		if !isOwed && !stray && !held && !astray {
+		if !isOwed && !stray && !held {
 			continue
 		}
 		k.mu.Lock()
@@ -387,18 +386,6 @@ func (k *Keeper) bringBack(ctx context.Context, c *inventory.Cluster, f *plan.Fa
 		k.mu.Unlock()
 		go func() {
 			var v map[string]string
-			if astray && !isOwed {
-				err := k.order(ctx, c, term, name, engine.Repoint, 5*time.Second, map[string]string{"addr": holder.Address}, nil)
-				if err == nil {
-					k.audit(c, name, fmt.Sprintf("pointed %s to %s, the primary of generation %d", name, c.ShouldBe, c.Generation), audit.Done, "it still followed "+n.Seen.ReplicaOf)
-				}
-				k.mu.Lock()
-				if w := k.clusters[c.ID]; w != nil {
-					w.rejoining[name] = k.Now()
-				}
-				k.mu.Unlock()
-				return
-			}
 			err := k.order(ctx, c, term, name, agent.ActionRejoin, rejoinTime, args, &v)
 			if err == nil {
 				err = k.rejoined(c, name, host, op, v)

@@ -12,11 +12,12 @@ import (
 
 // Types of the events of this package, all in a cluster's own stream.
 const (
-	eventEnrolled     = "lease-enrolled"
-	eventLapsed       = "lease-lapsed"
-	eventPaused       = "failover-paused"
-	eventAcknowledged = "failover-acknowledged"
-	eventRejoined     = "primary-rejoined"
+	eventEnrolled      = "lease-enrolled"
+	eventLapsed        = "lease-lapsed"
+	eventPaused        = "failover-paused"
+	eventAcknowledged  = "failover-acknowledged"
+	eventRejoined      = "primary-rejoined"
+	eventBundleRemoved = "lost-writes-removed"
 )
 
 // stream is a cluster's stream of leases and failovers.
@@ -111,6 +112,11 @@ func (m *Memory) Take(r journal.Recorded) {
 			if b.Path != "" {
 				c.bundles = append(c.bundles, b)
 			}
+		}
+	case eventBundleRemoved:
+		var gone bundleRemoved
+		if json.Unmarshal(r.Data, &gone) == nil {
+			c.bundles = slices.DeleteFunc(slices.Clone(c.bundles), func(b Bundle) bool { return b.Operation == gone.Operation })
 		}
 	}
 }

@@ -76,6 +76,11 @@ func (k *Keeper) Pause(cluster string, length time.Duration, reason string, who 
 	if err := k.append(cluster, eventPaused, paused{Until: until, Who: who.Name, Reason: reason}); err != nil {
 		return until, fmt.Errorf("record the pause: %w", err)
 	}
+	what := "ended the pause of automatic failover"
+	if length > 0 {
+		what = "paused automatic failover until " + until.UTC().Format(time.RFC3339)
+	}
+	k.auditBy(who, cluster, "", what, audit.Done, reason)
 	k.poke()
 	return until, nil
 }
@@ -92,6 +97,7 @@ func (k *Keeper) Acknowledge(cluster string, who audit.Who) error {
 	if err := k.append(cluster, eventAcknowledged, acknowledged{At: k.Now(), Who: who.Name}); err != nil {
 		return fmt.Errorf("record the acknowledgement: %w", err)
 	}
+	k.auditBy(who, cluster, "", "acknowledged the last automatic failover", audit.Done, "")
 	k.poke()
 	return nil
 }
@@ -226,6 +232,3 @@ func why(d failover.Decision) string {
 	}
 	return fmt.Sprintf("%s; missing: %v", d.Why, d.Missing)
 }
-
-// Bundles are the writes that were saved of former primaries, oldest first.
-func (k *Keeper) Bundles(cluster string) []Bundle { return k.Memory.Bundles(cluster) }

@@ -214,7 +214,7 @@ func RemoveNode(f *Facts, c ClusterFacts, node string, wipe bool, overrides ...s
 	primary := p.wantPrimary(f)
 	switch {
 	case n.Role() == engine.RolePrimary:
-		p.Refuse("primary", node+" is the primary", "removing it would take the writes away", "promote another node first: baton promote "+f.Cluster+" NODE")
+		p.Refuse("primary", node+" is the primary", "removing it would take the writes away", insteadOf(f, node))
 	case len(f.Nodes) < 2:
 		p.Refuse("last", "it is the last node", shown(node), "delete the cluster instead")
 	}
@@ -257,6 +257,25 @@ func RemoveNode(f *Facts, c ClusterFacts, node string, wipe bool, overrides ...s
 		{ID: StepPeers, Node: strings.Join(up, ", "), Title: "Tell the agents of the other nodes", Command: "put-peers", Undo: "none", Timeout: quick},
 	}
 	return p
+}
+
+// insteadOf says how the primary is made an ordinary node, with the very
+// commands; then it can be removed.
+func insteadOf(f *Facts, node string) string {
+	best := ""
+	for i := range f.Nodes {
+		n := &f.Nodes[i]
+		if n.Name == node || !Evaluate(f, n.Name).Promotable {
+			continue
+		}
+		if b := f.Node(best); b == nil || n.Priority > b.Priority {
+			best = n.Name
+		}
+	}
+	if best == "" {
+		return "no other node can be promoted now (baton nodes " + f.Cluster + " says why); once one can, promote it and remove " + node + " then"
+	}
+	return fmt.Sprintf("baton promote %s %s, then baton remove-node %s %s", f.Cluster, best, f.Cluster, node)
 }
 
 // Delete plans the end of a cluster.

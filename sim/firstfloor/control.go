@@ -8,6 +8,7 @@ import (
 	"baton/control/failover"
 	"baton/control/health"
 	"baton/control/lease"
+	"baton/control/mend"
 	"baton/control/operation"
 	"baton/control/plan"
 )
@@ -37,6 +38,14 @@ type control struct {
 	why     string
 	run     *running
 	back    [nodes]time.Duration
+	mended  *mend.State
+	mending [nodes]*correction
+}
+
+// correction is one of package mend that was ordered.
+type correction struct {
+	mend.Correction
+	until time.Duration // an answer is not waited for any longer
 }
 
 type report struct {
@@ -47,6 +56,8 @@ type report struct {
 	history  int
 	link     bool
 	of       int
+	previous int
+	branch   int
 	held     bool // its agent keeps the engine stopped until it is told
 	silence  time.Duration
 }
@@ -64,6 +75,8 @@ type running struct {
 
 func nodeName(i int) string { return fmt.Sprintf("n%d", i) }
 
+func nodeAddr(i int) string { return nodeName(i) + ":1" }
+
 func nodeOf(s string) int { return int(s[1] - '0') }
 
 func newControl(w *World) *control {
@@ -77,6 +90,7 @@ func (c *control) clock() time.Duration { return time.Duration(float64(c.w.now) 
 func (c *control) start() {
 	c.up, c.table, c.reports, c.samples, c.ended, c.restart, c.run = true, lease.NewTable(), [nodes]*report{}, nil, 0, 0, nil
 	c.back, c.told = [nodes]time.Duration{}, 0
+	c.mended, c.mending = &mend.State{}, [nodes]*correction{}
 	now := c.clock()
 	if c.w.Break == ForgetsOnRestart && now > time.Minute/20 {
 		now -= 10 * time.Second // as if what was granted were long over
@@ -126,7 +140,7 @@ func (c *control) release(from int, gen uint64) {
 }
 
 func (n *node) report() {
-	r := &report{up: n.serves(), primary: n.primary, position: len(n.data), history: n.history, link: n.link, of: n.of, held: !n.up && (n.owes || n.record.holder == n.id), silence: n.w.now - n.heard}
+	r := &report{up: n.serves(), primary: n.primary, position: len(n.data), history: n.history, link: n.link, of: n.of, previous: n.previous, branch: n.branch, held: !n.up && (n.owes || n.record.holder == n.id), silence: n.w.now - n.heard}
 	n.w.send(n.id, func() {
 		if n.w.cp.up {
 			r.at = n.w.now
@@ -163,7 +177,7 @@ func (c *control) facts() failover.Facts {
 		f.Lease.State, f.Lease.ExpiresIn = lease.Expired, 0
 	}
 	for i, r := range c.reports {
-		n := health.Node{Name: nodeName(i), Agent: nodeName(i), Priority: 100, ReportAge: -1}
+		n := health.Node{Name: nodeName(i), Agent: nodeName(i), Address: nodeAddr(i), Priority: 100, ReportAge: -1}
 		if i != c.holder {
 			f.Sync = append(f.Sync, n.Name)
 		}
@@ -173,7 +187,12 @@ func (c *control) facts() failover.Facts {
 				role = engine.RolePrimary
 			}
 			n.ReportAge, n.SeenAge = c.w.now-r.at, c.w.now-r.at
-			n.Seen = &engine.Observation{Up: r.up, Role: role, Position: uint64(r.position), History: fmt.Sprint(r.history), LinkUp: r.link, LinkSilenceSeconds: r.silence.Seconds()}
+			n.Seen = &engine.Observation{Up: r.up, Role: role, Position: uint64(r.position), History: fmt.Sprint(r.history), LinkUp: r.link, LinkSilenceSeconds: r.silence.Seconds(),
+				HistoryPrevious: fmt.Sprint(r.previous), HistoryPreviousEnd: uint64(r.branch),
+				Details: map[string]string{"keys": fmt.Sprintf("keys=%d,expires=0", r.position)}}
+			if !r.primary {
+				n.Seen.ReplicaOf = nodeAddr(r.of)
+			}
 			f.Connected[n.Agent] = n.ReportAge < 5*time.Second
 		}
 		f.Nodes = append(f.Nodes, n)
@@ -226,6 +245,7 @@ func (c *control) tick() {
 		}
 	}
 	c.bringBack()
+	c.mend(&f)
 }
 
 // bringBack makes former primaries replicas again.
@@ -238,19 +258,65 @@ func (c *control) bringBack() {
 		if i == c.holder || r == nil || c.w.now-r.at > time.Second || c.w.now-c.back[i] < 3*time.Second {
 			continue
 		}
-		astray := r.up && !r.primary && r.of != c.holder
-		if !c.rejoin[i] && !(r.up && r.primary) && !astray && !r.held {
+		if !c.rejoin[i] && !(r.up && r.primary) && !r.held {
 			continue
 		}
 		c.back[i] = c.w.now
-		if astray {
-			c.w.sometimes("replica of a former primary re-pointed")
-		}
 		n, gen, to := c.w.nodes[i], c.gen, c.holder
 		c.w.send(i, func() {
 			n.order(gen, c.w.now+time.Minute, func() bool { return n.follow(to) }, func(ok bool) {
 				if ok && c.up && c.gen == gen {
 					c.rejoin[i] = false
+				}
+			})
+		})
+	}
+}
+
+// mend carries out what package mend decides, as the executor's guard does.
+func (c *control) mend(f *failover.Facts) {
+	for i, d := range c.mending {
+		if d != nil && c.w.now > d.until {
+			c.mending[i] = nil
+			c.mended.Ended(d.Correction, false, moment(c.w.now))
+		}
+	}
+	if c.w.Break == NeverMends {
+		return
+	}
+	mf := mend.Facts{Snapshot: f.Snapshot, Primary: f.Primary, Generation: c.gen, Connected: f.Connected, Leased: true, Elsewhere: map[string]bool{}}
+	if c.op != nil {
+		mf.Settled = c.op.EndedAt
+		if !c.op.State.Final() {
+			mf.Running = c.op.Operation
+		}
+	}
+	for i, owes := range c.rejoin {
+		mf.Elsewhere[nodeName(i)] = owes
+	}
+	for _, d := range mend.Decide(&mf, c.mended) {
+		n, gen, to := c.w.nodes[nodeOf(d.Node)], c.gen, c.holder
+		x := &correction{d, c.w.now + 3*time.Second}
+		c.mending[n.id] = x
+		do := func() bool { return n.serves() && !n.primary && n.follow(to) }
+		switch d.Kind {
+		case mend.Repoint:
+			c.w.sometimes("replica of a former primary re-pointed")
+			if d.Keep {
+				c.w.sometimes("replica saved before it was re-pointed")
+			}
+		case mend.Promote:
+			c.w.sometimes("primary that came back as a replica promoted again")
+			do = func() bool { return n.promote(gen) }
+		default: // the keeper does that where leases are kept
+			c.w.fail("%s of %s under a lease", d.Kind, d.Node)
+			return
+		}
+		c.w.send(n.id, func() {
+			n.order(gen, x.until, do, func(ok bool) {
+				if c.mending[n.id] == x {
+					c.mending[n.id] = nil
+					c.mended.Ended(d, ok, moment(c.w.now))
 				}
 			})
 		})
@@ -279,7 +345,7 @@ func (c *control) begin(f *failover.Facts, d failover.Decision) {
 
 func (c *control) rollBack(why string) {
 	c.journal(operation.RollingBack{Operation: c.op.Operation, Why: why})
-	c.journal(operation.Finished{Operation: c.op.Operation, State: operation.StateRolledBack, Outcome: why})
+	c.journal(operation.Finished{Operation: c.op.Operation, State: operation.StateRolledBack, Outcome: why, At: moment(c.w.now)})
 	c.table.Unbar("c", c.op.Plan.Generation)
 	c.run = nil
 	c.w.log("%s: rolled back: %s", c.op.Operation, why)
@@ -338,7 +404,7 @@ func (c *control) drive() {
 		h := c.reports[c.holder]
 		if h != nil && h.up && h.primary && c.w.now-h.at < time.Second {
 			done(nil)
-			c.journal(operation.Finished{Operation: c.op.Operation, State: operation.StateDone, Outcome: "done"})
+			c.journal(operation.Finished{Operation: c.op.Operation, State: operation.StateDone, Outcome: "done", At: moment(c.w.now)})
 			c.rejoin[nodeOf(c.op.Plan.From)] = true
 			c.rejoin[c.holder] = false
 			c.run = nil
@@ -354,7 +420,7 @@ func (c *control) drive() {
 
 // giveUp ends the operation; what comes next is decided anew.
 func (c *control) giveUp(why string) {
-	c.journal(operation.Finished{Operation: c.op.Operation, State: operation.StateNeedsHuman, Outcome: why})
+	c.journal(operation.Finished{Operation: c.op.Operation, State: operation.StateNeedsHuman, Outcome: why, At: moment(c.w.now)})
 	c.rejoin[nodeOf(c.op.Plan.From)] = c.holder != nodeOf(c.op.Plan.From)
 	c.run = nil
 	c.w.log("%s: given up: %s", c.op.Operation, why)

@@ -21,7 +21,7 @@ var demanded = []string{
 	"failover done", "operation rolled back", "operation met a restart", "operation resumed past the point of no return",
 	"control plane ended during an operation", "candidate replaced after the point of no return", "blocked by durability",
 	"writes held by the agent", "fence lifted by a new grant", "agent ended an engine", "guardian ended an engine",
-	"engine started again in place", "former primary brought back", "full resynchronization",
+	"engine started again in place", "former primary brought back", "full resynchronization", "replica of a former primary re-pointed",
 }
 
 // batch runs seeds side by side and returns what was seen and the first that
@@ -41,7 +41,7 @@ func batch(t *testing.T, from, n int, b Break) (seen map[string]int, broken uint
 				for k, v := range w.Seen() {
 					seen[k] += v
 				}
-				if e != nil && (b == Sound || w.unsafe) && (err == nil || s < broken) {
+				if e != nil && (b == Sound || b == NeverMends || w.unsafe) && (err == nil || s < broken) {
 					broken, err = s, e
 				}
 				mu.Unlock()
@@ -105,7 +105,7 @@ const first = 880
 
 // TestABrokenRuleIsFound: each rule is needed, and the runs would show it.
 func TestABrokenRuleIsFound(t *testing.T) {
-	for b, from := range map[Break]int{NeverFences: 1, IgnoresTheLease: 1, ForgetsOnRestart: first} {
+	for b, from := range map[Break]int{NeverFences: 1, IgnoresTheLease: 1, NeverMends: 1, ForgetsOnRestart: first} {
 		_, broken, err := batch(t, from, 500, b)
 		if err == nil {
 			t.Errorf("nothing shows that %s", b)

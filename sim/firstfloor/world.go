@@ -38,6 +38,7 @@ const (
 	Sound            Break = ""
 	NeverFences      Break = "agents never fence and nobody guards"
 	IgnoresTheLease  Break = "the control plane does not wait for the lease"
+	NeverMends       Break = "nobody re-points replicas that follow another server"
 	ForgetsOnRestart Break = "a new control plane does not wait for what the old one granted"
 )
 

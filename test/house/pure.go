@@ -18,6 +18,7 @@ var Pure = []string{
 	"control/operation",
 	"control/lease",
 	"control/failover",
+	"control/mend",
 	"control/engine",
 	"control/proxy/resp",
 	"control/proxy/session",

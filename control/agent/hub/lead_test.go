@@ -52,7 +52,7 @@ func newHubs(t *testing.T, n int) *hubs {
 				defer s.mu.Unlock()
 				return append([]string{}, s.all...)
 			},
-			Peer: func(c net.Conn, node string) { c.Close(); s.peers <- node }})
+			Peer: func(c net.Conn, node string) { s.peers <- node; c.Close() }}) // who reads the end may ask who it was
 		if err != nil {
 			t.Fatal(err)
 		}
