@@ -28,13 +28,13 @@ import (
 const officialModule = "github.com/kurrent-io/KurrentDB-Client-Go"
 
 // officialTests are the tests of the client's package `test` that concern services this server has, and those
-// that need no server. Left out: persistent subscriptions (also both tests of TestInsecureAuthenticationSuite
-// and one of TestClusterSuite, which create one), projections, user management (one case of TestTLS reads the
-// account of admin from its stream) and user certificates.
+// that need no server. Left out: projections, user management (one case of TestTLS reads the account of admin from
+// its stream) and user certificates.
 var officialTests = []string{
 	"TestAppendEventsSuite", "TestReadStreamSuite", "TestReadAllSuite", "TestDeleteSuite", "TestSubscriptionSuite",
 	"TestMultiAppendEventsSuite", "TestConnectionSuite", "TestTLS/(Default|DefaultsWithCertificate|WithoutCertificateAndVerify|testTLSWithoutCertificate|WithCertificate|WithCertificateFromAbsoluteFile|WithInvalidCertificate)",
-	"TestClusterSuite/TestReadStreamAfterClusterRebalanced",
+	"TestPersistentSubscriptionReadSuite", "TestPersistentSubscriptionSuite", "TestInsecureAuthenticationSuite", "TestSecureAuthenticationSuite",
+	"TestClusterSuite",
 	"TestConnectionStringSuite", "TestPositionParsingSuite", "TestUUIDParsingSuite", "TestTypes", "TestVersionParsing.*",
 }
 
