@@ -100,6 +100,7 @@ func Handler(o Options) http.Handler {
 	mux.Handle("POST /admin/shutdown", h.may(h.access.MayOperate, h.shutdown))
 	mux.Handle("GET /admin/login", h.may(h.access.SignedIn, h.login))
 	h.userRoutes(mux)
+	h.subscriptionRoutes(mux)
 	mux.Handle(node.HelloPath, o.Node.HelloHandler())
 	mux.HandleFunc("/", h.unknown)
 	return http.NewCrossOriginProtection().Handler(mux)

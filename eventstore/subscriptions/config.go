@@ -146,8 +146,8 @@ func positionText(pos uint64) string {
 	return "C:" + text + "/P:" + text
 }
 
-// parsePosition reads "C:<commit>/P:<prepare>".
-func parsePosition(text string) (uint64, error) {
+// ParsePosition reads "C:<commit>/P:<prepare>".
+func ParsePosition(text string) (uint64, error) {
 	commit, prepare, ok := strings.Cut(text, "/P:")
 	commit, begins := strings.CutPrefix(commit, "C:")
 	if !ok || !begins {
@@ -181,7 +181,7 @@ func parsePlace(k Key, data []byte) (subscription.Point, error) {
 		text = strings.TrimSpace(string(data))
 	}
 	if k.Stream == stream.AllStream {
-		pos, err := parsePosition(text)
+		pos, err := ParsePosition(text)
 		return subscription.Point(pos), err
 	}
 	rev, err := strconv.ParseInt(text, 10, 64)

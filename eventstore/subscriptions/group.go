@@ -75,7 +75,7 @@ func (t *term) open(e entry) (*group, error) {
 			return nil, err
 		}
 	case e.Stream == stream.AllStream:
-		pos, err := parsePosition(e.StartPosition)
+		pos, err := ParsePosition(e.StartPosition)
 		if err != nil {
 			g.fault = err.Error()
 		}
