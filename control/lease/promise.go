@@ -16,6 +16,13 @@ import (
 // of a later generation promises nothing any more, and one that has promised
 // makes nobody primary in a later generation before the promise is over. Both
 // are looked at under one lock, so that one of them always sees the other.
+//
+// That alone keeps two from writing. It does not keep what the old primary
+// acknowledges while another is being chosen, so the control plane first bars
+// promises: an agent that was told so gives none for the generation any more,
+// and says how long its last one runs. Since the primary needs all of its
+// roster, one such answer of a member is enough to know when it has stopped;
+// only then are positions read.
 
 // Reasons for which a promise is not given.
 const (
@@ -37,6 +44,7 @@ type Vow struct {
 	Generation uint64        // that is not to be superseded
 	Holder     string        // to whose agent it was given
 	Until      time.Duration // on the clock of the one who promised
+	Barred     uint64        // up to this generation none is given any more
 }
 
 // Known is what the one who is asked knows: the highest generation of an order
@@ -53,6 +61,8 @@ func (v Vow) Promise(a Ask, k Known, now time.Duration) (next Vow, refused strin
 	switch {
 	case k.Accepted > a.Generation || k.Generation > a.Generation:
 		return v, IsLater
+	case a.Generation <= v.Barred:
+		return v, Barred
 	case k.Generation != a.Generation || k.Holder != a.Holder || a.Holder == "":
 		return v, IsUnknown
 	}
@@ -61,7 +71,7 @@ func (v Vow) Promise(a Ask, k Known, now time.Duration) (next Vow, refused strin
 	if v.Generation == a.Generation {
 		until = max(until, v.Until)
 	}
-	return Vow{Generation: a.Generation, Holder: a.Holder, Until: until}, ""
+	return Vow{Generation: a.Generation, Holder: a.Holder, Until: until, Barred: v.Barred}, ""
 }
 
 // Bars tells for how long at most nobody may become primary in a generation by
@@ -70,8 +80,25 @@ func (v Vow) Bars(generation uint64, now time.Duration) time.Duration {
 	if generation <= v.Generation {
 		return 0
 	}
-	return max(0, v.Until-now)
+	return v.Left(now)
 }
+
+// Bar is the vow when no promise is to be given any more for a generation.
+func (v Vow) Bar(generation uint64) Vow {
+	v.Barred = max(v.Barred, generation)
+	return v
+}
+
+// Unbar is the vow when the one who barred a generation leaves its holder be.
+func (v Vow) Unbar(generation uint64) Vow {
+	if v.Barred <= generation {
+		v.Barred = 0
+	}
+	return v
+}
+
+// Left is how long what was promised runs at most.
+func (v Vow) Left(now time.Duration) time.Duration { return max(0, v.Until-now) }
 
 // Freed is the vow after the holder of a generation said that it does not rely
 // on it any more.

@@ -181,6 +181,13 @@ func TestAPromiseHoldsUntilTheHolderHasStopped(t *testing.T) {
 			t.Errorf("%s: promised %+v", why, next)
 		}
 	}
+	b := v.Bar(7)
+	if _, refused := b.Promise(Ask{7, "a", ttl}, known, 101*time.Second); refused != Barred || b.Left(101*time.Second) == 0 {
+		t.Errorf("barred: refused %q, %s left", refused, b.Left(101*time.Second))
+	}
+	if next, refused := b.Unbar(7).Promise(Ask{7, "a", ttl}, known, 101*time.Second); refused != "" || next.Bars(8, 101*time.Second) == 0 {
+		t.Errorf("barred no more: %+v refused %q", next, refused)
+	}
 	if f := v.Freed(7, "b"); f != v {
 		t.Error("another's word frees it")
 	}

@@ -60,6 +60,9 @@ type report struct {
 	branch   int
 	held     bool // its agent keeps the engine stopped until it is told
 	silence  time.Duration
+	vow      time.Duration // for how long it has promised, and
+	vowed    uint64        // not to be promoted after which generation
+	barred   uint64        // generation it gives no promise for
 }
 
 // running is an operation's driver; gone with a restart.
@@ -71,6 +74,8 @@ type running struct {
 	tried    [nodes]bool
 	inDoubt  bool
 	since    time.Duration
+	barring  time.Duration // when promises are barred again
+	silent   time.Duration // when what was promised is over; 0: not known
 }
 
 func nodeName(i int) string { return fmt.Sprintf("n%d", i) }
@@ -140,7 +145,7 @@ func (c *control) release(from int, gen uint64) {
 }
 
 func (n *node) report() {
-	r := &report{up: n.serves(), primary: n.primary, position: len(n.data), history: n.history, link: n.link, of: n.of, previous: n.previous, branch: n.branch, held: !n.up && (n.owes || n.record.holder == n.id), silence: n.w.now - n.heard}
+	r := &report{up: n.serves(), primary: n.primary, position: len(n.data), history: n.history, link: n.link, of: n.of, previous: n.previous, branch: n.branch, held: !n.up && (n.owes || n.record.holder == n.id), silence: n.w.now - n.heard, vow: max(0, n.vow.Until-n.clock()), vowed: n.vow.Generation, barred: n.vow.Barred}
 	n.w.send(n.id, func() {
 		if n.w.cp.up {
 			r.at = n.w.now
@@ -166,7 +171,7 @@ func (c *control) facts() failover.Facts {
 	c.expect()
 	f := failover.Facts{Primary: nodeName(c.holder), Generation: c.gen, Enrolled: c.enrolled == c.gen, Quorum: true, Guarded: true,
 		Policy:    failover.Policy{Failover: failover.NoLoss, Acks: c.w.acks, CoolDown: 1},
-		Lease:     c.table.View("c", c.clock()),
+		Lease:     c.promised(c.table.View("c", c.clock())),
 		Connected: map[string]bool{}, Tags: map[string]failover.Tags{}, Samples: c.samples, EngineEnded: c.ended == c.gen && c.ended != 0, Restartable: true}
 	f.RestartTried = c.restart != 0
 	f.Snapshot = health.Snapshot{Now: moment(c.w.now), Cluster: "c", Engine: engine.Redis}
@@ -245,6 +250,7 @@ func (c *control) tick() {
 		}
 	}
 	c.bringBack()
+	c.unbar()
 	c.mend(&f)
 }
 
@@ -371,7 +377,7 @@ func (c *control) drive() {
 	case failover.StepFence:
 		c.table.Bar("c", c.op.Plan.Generation)
 		free, _ := c.table.Free("c", c.op.Plan.Generation, c.clock())
-		if free || c.w.Break == IgnoresTheLease {
+		if stopped := c.bar(); free && stopped || c.w.Break == IgnoresTheLease {
 			done(nil)
 		} else if c.w.now-r.since > 20*time.Second {
 			c.rollBack("the lease does not end")

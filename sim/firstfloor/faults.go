@@ -95,6 +95,9 @@ func (w *World) draw() []fault {
 			kinds[i](within(3*time.Second, troubled-2*time.Second))
 		}
 	}
+	if w.failsafe {
+		w.moreFaults(add, within)
+	}
 	slices.SortStableFunc(out, func(a, b fault) int { return int(a.at - b.at) })
 	return out
 }

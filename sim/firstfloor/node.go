@@ -32,6 +32,8 @@ type node struct {
 	record             record
 	fence              uint64
 	owes               bool
+	vow                lease.Vow
+	waits              bool // an order met a promise
 	state              struct {
 		good, deadline time.Duration
 		gen            uint64
@@ -86,6 +88,7 @@ func (n *node) lead(now time.Duration) {
 		if n.state.good > 0 {
 			n.h = lease.Resume("c", "n", n.record.gen, ttl, n.state.good)
 		}
+		n.h.Failsafe(n.w.failsafe, n.roster())
 	}
 	if n.h == nil {
 		if !n.up && !n.owes && n.record.holder != n.id { // a replica is started again, in the role on record
@@ -100,7 +103,7 @@ func (n *node) lead(now time.Duration) {
 		return
 	}
 	if n.record.gen > n.h.Generation && n.record.holder == n.id {
-		n.h.Generation = n.record.gen
+		n.h.Renumber(n.record.gen)
 	}
 	if !n.up && n.h.Stage != lease.Ended && n.h.Stage != lease.Returning {
 		n.h.EngineEnded()
@@ -127,6 +130,10 @@ func (n *node) effect(e lease.Effect, now time.Duration) {
 		w.send(n.id, func() { w.cp.renew(n.id, gen, number, holding) })
 	case lease.SendRelease:
 		w.send(n.id, func() { w.cp.release(n.id, gen) })
+	case lease.AskPromises:
+		n.ask()
+	case lease.FreePromises:
+		n.free()
 	case lease.SoftFence:
 		if w.Break == NeverFences {
 			return
@@ -209,11 +216,15 @@ func (n *node) order(gen uint64, deadline time.Duration, do func() bool, reply f
 	}
 	n.fence = gen
 	ok := do()
+	if n.waits { // for longer than the order has time
+		n.waits = false
+		return
+	}
 	n.w.send(n.id, func() { reply(ok) })
 }
 
 func (n *node) promote(gen uint64) bool {
-	if !n.serves() {
+	if !n.serves() || n.barred(gen) {
 		return false
 	}
 	if !n.primary {
@@ -241,5 +252,8 @@ func (n *node) follow(to int) bool {
 
 func (n *node) restartAgent() {
 	n.agent, n.agentFrozen, n.h = true, false, nil
+	if n.w.Break == ForgetsPromises {
+		n.vow = lease.Vow{}
+	}
 	n.w.log("n%d: agent started", n.id)
 }

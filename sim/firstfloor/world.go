@@ -69,6 +69,9 @@ type World struct {
 	acks    int // replicas that confirm a write
 	err     error
 	unsafe  bool // err is about what was acknowledged, not about progress
+
+	failsafe bool // the primary may go on by promises
+	blind    bool // the control plane does not look at what was promised
 }
 
 // write is one that a replica confirmed.
@@ -222,6 +225,11 @@ func (w *World) write() {
 		if n.gen < w.genAck {
 			w.unsafe = true
 			w.fail("n%d acknowledged a write in generation %d after generation %d had acknowledged one", i, n.gen, w.genAck)
+		}
+		if n.h != nil && n.h.Stage == lease.Renewed {
+			if alone, since := n.h.Alone(); alone && n.clock()-since > ttl {
+				w.sometimes("write acknowledged after the grants had ended")
+			}
 		}
 		if n.gen > w.genAck {
 			w.genAck = n.gen
