@@ -15,6 +15,7 @@ import (
 
 	"baton/eventstore/access"
 	"baton/eventstore/users"
+	"baton/platform/auth"
 )
 
 // Access authenticates callers and says what they may do. The zero value is that of an insecure node: everybody may do everything and authorization
@@ -42,13 +43,15 @@ type AccessOptions struct {
 	AnonymousStreams bool // callers without credentials may use streams that everyone may use
 	AnonymousStats   bool // ... and read statistics and metrics
 	AnonymousGossip  bool // ... and read gossip
-	Logger           *slog.Logger
+
+	PasswordCost auth.Cost // of new passwords' hashes; zero: auth.DefaultCost
+	Logger       *slog.Logger
 }
 
 // NewAccess returns the access of a secure node.
 func NewAccess(o AccessOptions) *Access {
 	return &Access{
-		secure: true, users: users.NewStore(o.Node, o.Logger), first: o.First, certificate: o.Certificate,
+		secure: true, users: users.NewStore(o.Node, users.Options{Cost: o.PasswordCost, Logger: o.Logger}), first: o.First, certificate: o.Certificate,
 		streams:        streamAccess{reader: o.Node.Reader(), options: access.Options{AnonymousStreams: o.AnonymousStreams}},
 		anonymousStats: o.AnonymousStats, anonymousGossip: o.AnonymousGossip,
 	}

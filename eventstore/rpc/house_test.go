@@ -51,6 +51,7 @@ type houseOptions struct {
 	maxEvent    int
 	maxAppend   int
 	readOnly    map[int]bool
+	patient     bool // a write may wait for a machine that stalls
 }
 
 // newHouse starts a cluster and waits until every node serves.
@@ -62,6 +63,10 @@ func newHouse(t testing.TB, o houseOptions) *house {
 	}
 	if o.maxEvent == 0 {
 		o.maxEvent, o.maxAppend = 1<<20, 4<<20
+	}
+	writeTimeout := 2 * time.Second
+	if o.patient {
+		writeTimeout = time.Minute
 	}
 	listeners := make([]net.Listener, o.nodes)
 	peers := make([]string, o.nodes)
@@ -81,7 +86,7 @@ func newHouse(t testing.TB, o houseOptions) *house {
 		tcp := l.Addr().(*net.TCPAddr)
 		n, err := node.Start(node.Config{
 			Dir: filepath.Join(t.TempDir(), "data"), Name: fmt.Sprintf("n%d", i), ClusterSize: o.size, ReadOnlyReplica: o.readOnly[i],
-			PeerListen: peers[i], PeerSeeds: peers, ClientHost: "127.0.0.1", ClientPort: tcp.Port, SegmentBytes: 4 << 20, Settle: 300 * time.Millisecond,
+			PeerListen: peers[i], PeerSeeds: peers, ClientHost: "127.0.0.1", ClientPort: tcp.Port, SegmentBytes: 4 << 20, Settle: 300 * time.Millisecond, WriteTimeout: writeTimeout,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -101,7 +106,7 @@ func newHouse(t testing.TB, o houseOptions) *house {
 			h.access = append(h.access, access)
 		}
 		groups := subscriptions.Start(subscriptions.Options{Node: n})
-		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: 2 * time.Second, Shutdown: shutdown})
+		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: writeTimeout, Shutdown: shutdown})
 		s.port = rpc.NewPort(rpc.PortOptions{Listener: l, TLS: o.tls, RPC: server,
 			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: "test"})})
 		done := make(chan error, 1)

@@ -181,7 +181,7 @@ func TestSecureNodeTellsCallersApart(t *testing.T) {
 	t.Parallel()
 	cert, roots := certificate(t)
 	s := newHouse(t, houseOptions{nodes: 1, size: 1,
-		secure: &rpc.AccessOptions{AnonymousGossip: true, First: users.First{AdminPassword: "right", OpsPassword: "too"}},
+		secure: &rpc.AccessOptions{AnonymousGossip: true, PasswordCost: cheap, First: users.First{AdminPassword: "right", OpsPassword: "too"}},
 		tls:    &tls.Config{Certificates: []tls.Certificate{cert}},
 		dial:   []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots}))},
 	}).leader()

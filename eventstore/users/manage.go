@@ -321,7 +321,7 @@ func listed(login string) stream.Event {
 }
 
 func (s *Store) hash(ctx context.Context, password string) (string, error) {
-	hash, err := auth.HashPassword(ctx, password)
+	hash, err := auth.HashPasswordAt(ctx, password, s.cost)
 	if errors.Is(err, auth.ErrBusy) {
 		return "", ErrBusy
 	}

@@ -31,9 +31,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"baton/eventstore/access"
 	"baton/eventstore/reader"
 	"baton/eventstore/stream"
+	"baton/platform/auth"
 )
 
 // Names of streams and types of events.
@@ -116,7 +119,9 @@ type Store struct {
 	backend Backend
 	reader  *reader.Reader
 	logger  *slog.Logger
-	ready   atomic.Bool // an account was seen
+	cost    auth.Cost
+	ready   atomic.Bool            // an account was seen
+	nobody  func() (string, error) // a hash that no password has, at the same cost
 
 	mu       sync.RWMutex
 	accounts map[string]*account // by login; those looked up lately
@@ -126,12 +131,23 @@ type Store struct {
 // maxAccounts bounds the accounts kept in memory.
 const maxAccounts = 10_000
 
+// Options of a store. Zero fields mean defaults.
+type Options struct {
+	Cost   auth.Cost // of new passwords' hashes; auth.DefaultCost
+	Logger *slog.Logger
+}
+
 // NewStore returns a store over a node's log.
-func NewStore(b Backend, logger *slog.Logger) *Store {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
+func NewStore(b Backend, o Options) *Store {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{backend: b, reader: b.Reader(), logger: logger, accounts: map[string]*account{}, headers: newHeaders()}
+	if o.Cost == (auth.Cost{}) {
+		o.Cost = auth.DefaultCost
+	}
+	s := &Store{backend: b, reader: b.Reader(), logger: o.Logger, cost: o.Cost, accounts: map[string]*account{}, headers: newHeaders()}
+	s.nobody = sync.OnceValues(func() (string, error) { return s.hash(context.Background(), uuid.NewString()) })
+	return s
 }
 
 // account is an account as a head of its stream shows it. Immutable.

@@ -84,7 +84,14 @@ func (s *Store) check(ctx context.Context, login, password, address string) (che
 	if limiter.Wait(source) > 0 {
 		return checked{}, ErrTooMany
 	}
-	right, err := auth.VerifyPassword(ctx, password, account.record.Hash)
+	stored := account.record.Hash
+	if account.gone {
+		if stored, err = s.nobody(); err != nil {
+			stored = "" // auth knows one of its own
+		}
+	}
+	right, err := auth.VerifyPassword(ctx, password, stored)
+	right = right && !account.gone
 	switch {
 	case errors.Is(err, auth.ErrBusy):
 		return checked{}, ErrBusy

@@ -67,8 +67,23 @@ func slot(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// Cost is what a password hash costs.
+type Cost struct {
+	MemoryKiB, Passes uint32
+	Lanes             uint8
+}
+
+// DefaultCost is that of HashPassword.
+var DefaultCost = Cost{MemoryKiB: argonMemoryKiB, Passes: argonPasses, Lanes: argonLanes}
+
 // HashPassword returns the hash to store, with its salt and cost in it.
 func HashPassword(ctx context.Context, password string) (string, error) {
+	return HashPasswordAt(ctx, password, DefaultCost)
+}
+
+// HashPasswordAt is HashPassword at a cost. VerifyPassword takes what the hash
+// says.
+func HashPasswordAt(ctx context.Context, password string, cost Cost) (string, error) {
 	release, err := slot(ctx)
 	if err != nil {
 		return "", err
@@ -76,9 +91,9 @@ func HashPassword(ctx context.Context, password string) (string, error) {
 	defer release()
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // never fails
-	key := argon2.IDKey([]byte(password), salt, argonPasses, argonMemoryKiB, argonLanes, keyBytes)
+	key := argon2.IDKey([]byte(password), salt, cost.Passes, cost.MemoryKiB, cost.Lanes, keyBytes)
 	b64 := base64.RawStdEncoding
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemoryKiB, argonPasses, argonLanes,
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, cost.MemoryKiB, cost.Passes, cost.Lanes,
 		b64.EncodeToString(salt), b64.EncodeToString(key)), nil
 }
 
