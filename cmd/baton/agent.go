@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"baton/control/agent"
+	"baton/control/agent/supervise"
 	"baton/control/engine"
 	"baton/control/engine/eventstore"
 	"baton/control/engine/redis"
@@ -49,6 +50,9 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.named.Provider, "provider", "", "who provides this host, by default what the machine says")
 	f.StringSliceVar(&o.engineDirs, "engine-dir", nil, "directories with the engines' server programs, by default the system's")
 	f.StringVar(&o.advertise, "advertise", "", "address other machines reach servers made here at, by default this machine's towards the control plane")
+	f.StringVar(&o.supervisor, "supervisor", supervise.KindAuto, "what carries databases: child, systemd, or auto (systemd where it started this agent)")
+	f.StringVar(&o.systemd.Systemctl, "systemctl", "", "program that commands systemd, by default the system's")
+	f.StringVar(&o.systemd.UnitDir, "unit-dir", "", "directory for the units of databases, by default /run/systemd/system")
 	f.BoolVar(&o.noOSTerminal, "no-os-terminal", false, "refuse OS shells on this host, whoever asks")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(agentJoinCommand(), agentInstallCommand())
@@ -60,7 +64,8 @@ type agentOptions struct {
 	noOSTerminal              bool
 	named                     provider.Named
 	engineDirs                []string
-	advertise                 string
+	advertise, supervisor     string
+	systemd                   supervise.Systemd
 }
 
 // runAgent joins when needed and runs until ctx ends.
@@ -83,6 +88,7 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 	endpoints, stopEndpoints := newProxy(log)
 	defer stopEndpoints()
 	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, EngineDirs: o.engineDirs, Advertise: o.advertise, Guardian: guardian, Proxy: endpoints, NoOSTerminal: o.noOSTerminal,
+		Supervisor: o.supervisor, Systemd: o.systemd,
 		Drivers: []engine.Driver{redis.New(), eventstore.New()}})
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)

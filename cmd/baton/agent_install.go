@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"baton/control/agent"
+	"baton/control/agent/supervise"
 	"baton/platform/identity"
 )
 
@@ -52,13 +54,15 @@ const unitName = "baton-agent.service"
 // agentInstallCommand writes the systemd unit of the agent.
 func agentInstallCommand() *cobra.Command {
 	var u agentUnit
-	var dir string
-	var show bool
+	var dir, systemctl string
+	var show, start bool
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Write a hardened systemd unit for the agent",
-		Long: "Write a hardened systemd unit for the agent. Then: systemctl daemon-reload && systemctl enable --now baton-agent\n\n" +
-			"Stopping the unit leaves databases running; the next start adopts them.",
+		Short: "Write a hardened systemd unit for the agent, and start it with --start",
+		Long: "Write a hardened systemd unit for the agent. Then: systemctl daemon-reload && systemctl enable --now baton-agent\n" +
+			"(--start does that).\n\n" +
+			"Stopping the unit leaves databases running; the next start adopts them. Databases get units of their own unless\n" +
+			"--supervisor child says otherwise; only the agent starts those, because it knows which of them may be primary.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := u.text()
@@ -73,6 +77,15 @@ func agentInstallCommand() *cobra.Command {
 			if err := identity.WriteFile(path, []byte(text), 0o644); err != nil {
 				return fmt.Errorf("%w; run it as root, or see the unit with --print", err)
 			}
+			if start {
+				for _, words := range [][]string{{"daemon-reload"}, {"enable", unitName}, {"restart", unitName}} {
+					if out, err := exec.CommandContext(cmd.Context(), systemctl, words...).CombinedOutput(); err != nil {
+						return fmt.Errorf("%s is written; systemctl %s: %w: %s", path, words[0], err, strings.TrimSpace(string(out)))
+					}
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is written, enabled and started.\n", path)
+				return nil
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is written. Start it: systemctl daemon-reload && systemctl enable --now baton-agent\n", path)
 			return nil
 		},
@@ -84,17 +97,27 @@ func agentInstallCommand() *cobra.Command {
 	f.StringVar(&u.provider, "provider", "", "who provides this host, by default what the machine says")
 	f.StringVar(&u.binary, "binary", "", "path of this program, by default where it runs from")
 	f.StringVar(&dir, "unit-dir", "/etc/systemd/system", "directory of systemd's units")
+	f.StringVar(&u.name, "name", "", "name of this host, by default its host name")
+	f.StringVar(&u.advertise, "advertise", "", "address other machines reach servers made here at")
+	f.StringSliceVar(&u.engineDirs, "engine-dir", nil, "directories with the engines' server programs, by default the system's")
+	f.StringVar(&u.supervisor, "supervisor", "", "what carries databases: auto, child or systemd")
+	f.StringVar(&systemctl, "systemctl", "systemctl", "program that commands systemd")
+	f.BoolVar(&start, "start", false, "enable the unit and start it, or start it again")
 	f.BoolVar(&show, "print", false, "print the unit and write nothing")
 	return cmd
 }
 
 // agentUnit is what the unit of an agent says.
-type agentUnit struct{ data, user, location, provider, binary string }
+type agentUnit struct {
+	data, user, location, provider, binary string
+	name, advertise, supervisor            string
+	engineDirs                             []string
+}
 
 // capabilities the agent and the databases it starts may have at most: to
-// write and own data of several users, to end processes, to lock memory and to
-// run its lease at a higher priority.
-const capabilities = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_SETUID CAP_SETGID CAP_SYS_NICE CAP_IPC_LOCK CAP_SYS_PTRACE CAP_NET_BIND_SERVICE"
+// write and own data of several users, to end processes, to lock memory, to
+// run its lease at a higher priority and to limit who may connect to databases.
+const capabilities = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_SETUID CAP_SETGID CAP_SYS_NICE CAP_IPC_LOCK CAP_SYS_PTRACE CAP_NET_BIND_SERVICE CAP_NET_ADMIN"
 
 func (u agentUnit) text() (string, error) {
 	if u.binary == "" {
@@ -108,13 +131,14 @@ func (u agentUnit) text() (string, error) {
 		return "", err
 	}
 	command := []string{u.binary, "agent", "--data", data}
-	for _, o := range [][2]string{{"--location", u.location}, {"--provider", u.provider}} {
+	for _, o := range [][2]string{{"--location", u.location}, {"--provider", u.provider}, {"--name", u.name}, {"--advertise", u.advertise},
+		{"--engine-dir", strings.Join(u.engineDirs, ",")}, {"--supervisor", u.supervisor}} {
 		if o[1] != "" {
 			command = append(command, o[0], o[1])
 		}
 	}
 	for i, word := range command {
-		if command[i], err = unitWord(word); err != nil {
+		if command[i], err = supervise.UnitWord(word); err != nil {
 			return "", err
 		}
 	}
@@ -157,16 +181,4 @@ SystemCallArchitectures=native
 [Install]
 WantedBy=multi-user.target
 `, nil
-}
-
-// unitWord quotes a word for a unit's command line.
-func unitWord(s string) (string, error) {
-	if strings.ContainsAny(s, "\n\r\x00") {
-		return "", fmt.Errorf("%q cannot stand in a unit", s)
-	}
-	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(s)
-	if strings.ContainsAny(s, " \t'\"\\;") || s == "" {
-		return `"` + s + `"`, nil
-	}
-	return s, nil
 }

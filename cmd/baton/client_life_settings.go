@@ -26,6 +26,7 @@ func settingsCommand() *cobra.Command {
 	f.Bool("approval", false, "a second person approves planned promotions")
 	f.Bool("protect", false, "protect the cluster from deletion")
 	f.StringSlice("allow", nil, "networks clients may come from")
+	f.StringSlice("override", nil, "refusals that shall not count: networks.caller, networks.clients")
 	f.String("backup-schedule", "", `"@every 24h" or five cron fields`)
 	f.Int("backup-keep", 0, "backups kept")
 	f.String("backup-target", "", "where backups go")
@@ -94,6 +95,7 @@ func settingsRequest(cmd *cobra.Command) (r api.PolicyRequest, changes bool) {
 		v, _ := f.GetStringSlice("allow")
 		r.AllowCIDRs = &v
 	}
+	r.Overrides, _ = f.GetStringSlice("override")
 	text("backup-schedule", &r.BackupSchedule)
 	number("backup-keep", &r.BackupKeep)
 	text("backup-target", &r.BackupTarget)
@@ -114,6 +116,13 @@ func (c *client) showSettings(s *api.Settings) error {
 	fmt.Fprintln(c.out)
 	for _, line := range append(s.Consequences, s.Warnings...) {
 		fmt.Fprintln(c.out, line)
+	}
+	for _, l := range s.Limits {
+		fmt.Fprintf(c.out, "Direct connections on %s: limits %s", l.Host, l.State)
+		if l.Why != "" {
+			fmt.Fprintf(c.out, ": %s", l.Why)
+		}
+		fmt.Fprintln(c.out)
 	}
 	fmt.Fprintln(c.out, "If the primary dies: "+s.IfPrimaryDies)
 	return nil

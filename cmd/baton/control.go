@@ -320,7 +320,7 @@ func (c *controlPlane) decide(run context.Context) {
 		Act:      c.lead, Now: time.Now, Log: c.log.With("component", "leader")})
 	c.thread(run, "watch", mon.Run)
 	log := audit.NewLog(leaderJournal{c.journal})
-	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log, Endpoints: c.endpoints, Secrets: c.secrets,
+	c.exec = executor.New(executor.Options{Journal: leaderJournal{c.journal}, Inventory: c.Inventory, Agents: c.Hub, Facts: mon, Audit: log, Endpoints: c.endpoints, Secrets: c.secrets, Reports: c.Hub.Reports,
 		Log: c.log.With("component", "executor"), Now: time.Now, Fault: faultPoint()})
 	c.wireKeeper(mon, log)
 	options := api.Options{Inventory: c.Inventory, Monitor: mon, Executor: c.exec, Audit: log, Version: version, Commit: commit(), Log: c.log,

@@ -202,7 +202,7 @@ func upStartAgent(ctx context.Context, c *controlPlane, data string, log *slog.L
 	if err := end(); err != nil && !errors.Is(err, supervise.ErrUnknown) {
 		return fail(fmt.Errorf("replace the agent that still runs: %w", err))
 	}
-	_, _, err = super.Start(supervise.Spec{Name: upAgent, Path: binary, Dir: data, Args: []string{"agent", "--data", dir},
+	_, _, err = super.Start(supervise.Spec{Name: upAgent, Path: binary, Dir: data, Args: []string{"agent", "--data", dir, "--supervisor", supervise.KindChild},
 		Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + os.Getenv("HOME")}, StopGrace: 5 * time.Second})
 	if err != nil {
 		return fail(err)

@@ -42,6 +42,10 @@ type Options struct {
 	Guardian []string
 	// NoOSTerminal refuses OS shells on this host, whoever asks.
 	NoOSTerminal bool
+	// Supervisor is what carries databases: supervise.KindAuto, KindChild ("" is
+	// the same) or KindSystemd, reached as Systemd says.
+	Supervisor string
+	Systemd    supervise.Systemd
 }
 
 // Agent is a joined agent. Make it with Open.
@@ -59,6 +63,7 @@ type Agent struct {
 	disks   *disks
 	jobs    backupJobs // on backups
 	leases  *leases
+	limits  *hostLimits
 
 	terminals terminals // attached to the link
 
@@ -109,7 +114,12 @@ func Open(o Options) (*Agent, error) {
 		lock.Close()
 		return nil, err
 	}
-	if a.super, err = supervise.OpenGated(o.Dir, o.Logger, a.leases.gate, a.leases.ended); err != nil {
+	if a.limits, err = a.openLimits(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	if a.super, err = supervise.OpenWith(supervise.Options{Dir: o.Dir, Log: o.Logger, Gate: a.leases.gate, OnEnd: a.leases.ended,
+		Kind: o.Supervisor, Systemd: o.Systemd}); err != nil {
 		lock.Close()
 		return nil, err
 	}
@@ -351,9 +361,9 @@ func (a *Agent) dirs() []string {
 // report builds the next report.
 func (a *Agent) report() Report {
 	r := Report{Agent: a.me.ID, Version: a.opt.Version, PID: os.Getpid(), Host: a.local.Read(), Processes: a.super.States(), Fences: a.fences.All(),
-		Disk: a.disks.facts(a.ownVolume()), Supervision: SupervisionChild}
+		Disk: a.disks.facts(a.ownVolume()), Supervision: a.super.Kind()}
 	r.Name, r.At = r.Host.Name, r.Host.Clock
-	r.Endpoints = a.endpoints()
+	r.Endpoints, r.Limits = a.endpoints(), a.limits.all()
 	byName := map[string]*engine.ProcessState{}
 	for i := range r.Processes {
 		byName[r.Processes[i].Name] = &r.Processes[i]

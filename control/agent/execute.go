@@ -182,6 +182,8 @@ var agentActions = map[string]agentAction{
 	ActionArguments:  putArguments,
 	ActionLook:       lookAt,
 	ActionTerminal:   openTerminal,
+	ActionLimits:     putLimits,
+	ActionClients:    clientsOf,
 }
 
 func badArg(format string, args ...any) error {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"baton/control/agent/fence"
+	"baton/control/agent/supervise"
 	"baton/control/engine"
 )
 
@@ -112,14 +113,16 @@ type Report struct {
 	Leases []LeaseState `json:"leases,omitempty"`
 	// Disk is the volume of the agent's own directory.
 	Disk *engine.DiskFacts `json:"disk,omitempty"`
+	// Limits are what became of limits on who may connect, sorted by cluster.
+	Limits []LimitState `json:"limits,omitempty"`
 	// Supervision is how databases are kept running on this host.
 	Supervision string `json:"supervision,omitempty"`
 }
 
 // Kinds of supervision.
 const (
-	SupervisionChild   = "child"   // detached processes of the agent's own
-	SupervisionSystemd = "systemd" // transient units
+	SupervisionChild   = supervise.KindChild
+	SupervisionSystemd = supervise.KindSystemd
 )
 
 // InstanceReport is one instance in a report. No secrets are in it.

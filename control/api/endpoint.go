@@ -40,12 +40,14 @@ type Endpoint struct {
 	LastSwitchMs *float64         `json:"lastSwitchMs" doc:"how long requests waited at the last move"`
 	Agents       []string         `json:"agents" doc:"ids of those that serve it now"`
 	Counters     EndpointCounters `json:"counters"`
+	LastOutside  string           `json:"lastOutside" doc:"the address last refused for its network, empty when none was"`
 }
 
 // EndpointCounters grow from the start of a serving process.
 type EndpointCounters struct {
 	Connections int64 `json:"connections"`
 	TurnedAway  int64 `json:"turnedAway" doc:"too many clients"`
+	Outside     int64 `json:"outside" doc:"connections refused: not from a network that may connect"`
 	Requests    int64 `json:"requests"`
 	Waited      int64 `json:"waited" doc:"requests that waited for a primary"`
 	SentAgain   int64 `json:"sentAgain" doc:"requests that a second server carried out, the first one not"`
@@ -104,7 +106,8 @@ func (s *Server) endpointView(cluster string) Endpoint {
 		out.LastSwitchMs = ptr(st.LastSwitchMs)
 	}
 	n := st.Counters
-	out.Counters = EndpointCounters{Connections: int64(n.Connections), TurnedAway: int64(n.Turned), Requests: int64(n.Requests), Waited: int64(n.Waited),
+	out.LastOutside = st.LastOutside
+	out.Counters = EndpointCounters{Connections: int64(n.Connections), TurnedAway: int64(n.Turned), Outside: int64(n.Outside), Requests: int64(n.Requests), Waited: int64(n.Waited),
 		SentAgain: int64(n.Again), Unknown: int64(n.Unknown), Refused: int64(n.Refused)}
 	return out
 }

@@ -232,8 +232,8 @@ func (r *CreateRequest) policy() inventory.Policy {
 }
 
 // networksWarning is said where networks are named: the engine has no list.
-const networksWarning = "Redis has no list of networks. The servers listen on their own host's address only; the networks named here are kept by the cluster's endpoint and checked against its own nodes. " +
-	"Keep others away from the servers' ports by the hosts' firewall."
+const networksWarning = "Redis has no list of networks: the cluster's endpoint and the hosts' packet filter keep it. A host without nft, or whose agent is not root, cannot limit direct connections; the settings say which. " +
+	"Programs on a host itself are not limited there."
 
 func warnings(networks []string) []string {
 	if len(networks) == 0 {

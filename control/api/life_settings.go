@@ -96,6 +96,8 @@ type PolicyRequest struct {
 	// Revision is what GET answered; with it a change that somebody else made
 	// since is not overwritten.
 	Revision *Int64 `json:"revision,omitempty"`
+	// Overrides are codes of refusals that shall not count.
+	Overrides []string `json:"overrides,omitempty" maxItems:"8" enum:"networks.caller,networks.clients"`
 }
 
 // over lays the request over a policy.
@@ -148,6 +150,7 @@ type Settings struct {
 	IfPrimaryDies string        `json:"ifPrimaryDies"`
 	IfNodeDies    []NodeOutcome `json:"ifNodeDies"`
 	Warnings      []string      `json:"warnings"`
+	Limits        []HostLimit   `json:"limits" doc:"by host: whether direct connections are limited to the networks"`
 	OperationID   *string       `json:"operationId" doc:"set when the change goes on as an operation"`
 }
 
@@ -289,7 +292,7 @@ func (s *Server) settings(id string) (Settings, bool) {
 		return Settings{}, false
 	}
 	f, _ := s.Monitor.Facts(id)
-	out := Settings{Policy: policyView(c.Policy), Revision: Int64(c.SettingsRevision), Consequences: consequences(&c), IfNodeDies: []NodeOutcome{}, Warnings: warnings(c.Policy.AllowCIDRs)}
+	out := Settings{Policy: policyView(c.Policy), Revision: Int64(c.SettingsRevision), Consequences: consequences(&c), IfNodeDies: []NodeOutcome{}, Warnings: warnings(c.Policy.AllowCIDRs), Limits: s.hostLimits(&c)}
 	out.IfPrimaryDies, out.IfNodeDies = losses(&c, &f)
 	return out, true
 }
@@ -303,7 +306,7 @@ func (s *Server) putSettings(ctx context.Context, in *clusterBody[PolicyRequest]
 	if in.Body.Revision != nil {
 		seen = int64(*in.Body.Revision)
 	}
-	id, err := s.Executor.SetPolicy(ctx, in.ID, in.Body.over(c.Policy, s.Now()), seen, who(ctx).Who)
+	id, err := s.Executor.SetPolicy(ctx, in.ID, in.Body.over(c.Policy, s.Now()), seen, who(ctx).Who, in.Body.Overrides...)
 	if err != nil {
 		return nil, s.refuseLife(ctx, in.ID, "", "tried to change settings", err)
 	}

@@ -78,6 +78,9 @@ type Options struct {
 	Term uint64
 	Log  *slog.Logger
 	Now  func() time.Time
+	// Reports are what agents say, by id; nil: who may connect to servers
+	// directly is not limited.
+	Reports func() map[string]agent.Report
 	// Secrets seals passwords in the journal; nil: no cluster can be made or
 	// adopted.
 	Secrets Secrets
@@ -145,6 +148,7 @@ func (e *Executor) Start(ctx context.Context) {
 		e.Log.Info("operation is resumed", "operation", o.Operation, "cluster", o.Plan.Cluster, "past", o.Past)
 		e.drive(o, true)
 	}
+	e.wg.Go(func() { e.keepLimits(ctx) })
 	e.wg.Add(3)
 	go func() {
 		defer e.wg.Done()

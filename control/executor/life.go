@@ -168,9 +168,6 @@ func (e *Executor) Create(ctx context.Context, q RequestCreate) (string, Credent
 	}
 	surveys := e.surveys(ctx, q.Name, q.Engine, q.Version, q.Nodes)
 	p := plan.Create(q.NewCluster, surveys)
-	if !p.Refused() {
-		p.RefuseLockOut(q.AllowCIDRs)
-	}
 	if p.Refused() {
 		return "", Credentials{}, &RefusedError{p}
 	}
@@ -256,11 +253,7 @@ func (e *Executor) AddNode(ctx context.Context, q RequestNode) (string, error) {
 	}
 	return e.Submit(ctx, Submission{Cluster: q.Cluster, Kind: operation.AddNode, Node: q.Node.Name, Reason: q.Reason, Overrides: q.Overrides, Generation: q.Generation, Who: q.Who,
 		Build: func(f *plan.Facts) (plan.Plan, error) {
-			p := plan.AddNode(f, clusterFacts(&c), q.Node, s)
-			if !p.Refused() {
-				p.RefuseLockOut(c.Policy.AllowCIDRs)
-			}
-			return p, nil
+			return plan.AddNode(f, clusterFacts(&c), q.Node, s), nil
 		}})
 }
 

@@ -298,7 +298,10 @@ func find(users []inventory.EngineUser, name string) *inventory.EngineUser {
 // too, that is an operation, whose id is given: raised on the servers before it
 // is recorded and recorded before it is lowered, so that the record never
 // claims more than is so.
-func (e *Executor) SetPolicy(ctx context.Context, cluster string, p inventory.Policy, seen int64, who audit.Who) (operationID string, err error) {
+//
+// Networks that would shut out the person or connected clients are refused,
+// unless overrides hold the refusal's code.
+func (e *Executor) SetPolicy(ctx context.Context, cluster string, p inventory.Policy, seen int64, who audit.Who, overrides ...string) (operationID string, err error) {
 	c, err := e.known(cluster)
 	if err != nil {
 		return "", err
@@ -306,11 +309,7 @@ func (e *Executor) SetPolicy(ctx context.Context, cluster string, p inventory.Po
 	if err := p.Check(max(len(c.Members)-1, 0)); err != nil {
 		return "", err
 	}
-	lock := plan.Plan{Addresses: map[string]string{}}
-	for _, m := range c.Members {
-		lock.Addresses[m.Name] = m.Address
-	}
-	if lock.RefuseLockOut(p.AllowCIDRs); lock.Refused() {
+	if lock := e.lockedOut(ctx, &c, p.AllowCIDRs, who, overrides); lock.Refused() {
 		return "", &RefusedError{lock}
 	}
 	was, now := c.Policy.SyncReplicas, p.SyncReplicas

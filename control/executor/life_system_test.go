@@ -519,8 +519,7 @@ func TestCreateRefused(t *testing.T) {
 		"sync": func(q *executor.RequestCreate) {
 			q.Policy.Durability, q.Policy.SyncReplicas = inventory.DurabilitySync, 2
 		},
-		"networks.lockout": func(q *executor.RequestCreate) { q.Policy.AllowCIDRs = []string{"10.0.0.0/8"} },
-		"priority":         func(q *executor.RequestCreate) { q.Nodes[0].Priority = 1001 },
+		"priority": func(q *executor.RequestCreate) { q.Nodes[0].Priority = 1001 },
 	} {
 		q := executor.RequestCreate{NewCluster: plan.NewCluster{Name: "c", Engine: engine.Redis, Nodes: []plan.NewNode{s.node(0, "a"), s.node(0, "b")}}, Policy: inventory.DefaultPolicy(), Who: ann}
 		change(&q)

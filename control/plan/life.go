@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/netip"
 	"regexp"
 	"slices"
 	"sort"
@@ -211,37 +210,4 @@ func names(nodes []NewNode) string {
 	}
 	sort.Strings(out)
 	return strings.Join(out, ", ")
-}
-
-// RefuseLockOut refuses a list of networks that would shut the cluster's own
-// nodes out. Names that are no addresses cannot be judged and pass.
-func (p *Plan) RefuseLockOut(cidrs []string) {
-	var nets []netip.Prefix
-	for _, c := range cidrs {
-		if n, err := netip.ParsePrefix(c); err == nil {
-			nets = append(nets, n)
-		}
-	}
-	if len(nets) == 0 {
-		return
-	}
-	var outside []string
-	for _, addr := range p.Addresses {
-		host, _ := split(addr)
-		ip, err := netip.ParseAddr(host)
-		if err != nil {
-			continue
-		}
-		in := false
-		for _, n := range nets {
-			in = in || n.Contains(ip.Unmap())
-		}
-		if !in {
-			outside = append(outside, addr)
-		}
-	}
-	if len(outside) > 0 {
-		sort.Strings(outside)
-		p.Refuse("networks.lockout", "the networks leave out the cluster's own nodes", strings.Join(outside, ", "), "add a network that holds them")
-	}
 }

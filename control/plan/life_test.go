@@ -67,20 +67,10 @@ func TestCreatePlan(t *testing.T) {
 		"memory.host ": func(n *plan.NewCluster, s []plan.Survey) {
 			n.Nodes[1].Agent, s[0].MemoryFree, s[1].MemoryFree = "h1", 2<<30, 2<<30
 		}, // two on one host
-		"networks.lockout": nil,
 	} {
 		n, s := wanted(), ready(3)
-		if change != nil {
-			change(&n, s)
-		}
+		change(&n, s)
 		p := plan.Create(n, s)
-		if change == nil {
-			p.RefuseLockOut([]string{"10.0.0.1/32"})
-			if p.Refused() {
-				t.Errorf("a list that holds the nodes is refused: %s", codes(p))
-			}
-			p.RefuseLockOut([]string{"10.0.0.2/32", "192.168.0.0/16"})
-		}
 		if got := codes(p); got != strings.TrimSpace(want) {
 			t.Errorf("%s: refused by %q", want, got)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,10 @@ type endpoint struct {
 	reading   map[string]int // read-only clients by server
 	broken    string         // why a port is not served
 	lastHold  time.Duration  // -1: none
+	networks  networks       // clients may come from
+	// lastOutside was refused last, outsideLogged is when one was logged.
+	lastOutside   string
+	outsideLogged time.Time
 
 	table        atomic.Pointer[session.Table]
 	tableAsked   atomic.Bool
@@ -60,7 +65,15 @@ func (e *endpoint) apply(r Route) error {
 		e.tableAsked.Store(false) // another server may be of another version
 	}
 	e.route, e.confirmed, e.fenced = r, time.Now(), false
-	err := e.listen()
+	allowed, err := parseNetworks(r.Allow)
+	if err != nil {
+		return err // Check has seen it
+	}
+	if !slices.Equal(allowed, e.networks) {
+		e.networks = allowed
+		e.shutOut()
+	}
+	err = e.listen()
 	e.tell()
 	return err
 }
@@ -111,12 +124,13 @@ func (e *endpoint) accept(ln net.Listener, readOnly bool) {
 			continue
 		}
 		e.count(func(c *Counters) { c.Connections++ })
+		if !e.admit(nc) {
+			continue
+		}
 		c := newConn(e, nc, readOnly)
 		if !e.enter(c) {
 			e.count(func(c *Counters) { c.Turned++ })
-			_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
-			_, _ = nc.Write([]byte("-ERR max number of clients reached\r\n"))
-			nc.Close()
+			turnAway(nc, "ERR max number of clients reached")
 			continue
 		}
 		c.serve()
@@ -127,7 +141,7 @@ func (e *endpoint) accept(ln net.Listener, readOnly bool) {
 func (e *endpoint) enter(c *conn) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || len(e.conns) >= e.s.opt.MaxClients {
+	if e.closed || len(e.conns) >= e.s.opt.MaxClients || !e.networks.allow(remote(c.client.nc)) {
 		return false
 	}
 	e.conns[c] = struct{}{}
@@ -298,7 +312,7 @@ func (e *endpoint) status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	st := Status{Cluster: e.cluster, State: Forwarding, Generation: e.route.Generation, Target: e.route.Primary.Node, Clients: e.clients.Load(),
-		HeldNow: e.waiting.Load(), LastSwitchMs: -1, Why: e.broken}
+		HeldNow: e.waiting.Load(), LastSwitchMs: -1, Why: e.broken, LastOutside: e.lastOutside}
 	for i, to := range []*string{&st.ReadWrite, &st.ReadOnly} {
 		if e.ports[i] != nil {
 			*to = e.ports[i].address

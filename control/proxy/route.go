@@ -36,6 +36,8 @@ type Route struct {
 	MaxLagBytes int64 `json:"maxLagBytes"`
 	// ReplicasOnly: the read-only port does not fall back to the primary.
 	ReplicasOnly bool `json:"replicasOnly"`
+	// Allow are the networks clients may come from, as "10.1.0.0/16"; empty: any.
+	Allow []string `json:"allow,omitempty"`
 }
 
 // Member is a server of the cluster.
@@ -62,7 +64,8 @@ func (r *Route) Check() error {
 	if net.ParseIP(r.Host) == nil {
 		return fmt.Errorf("%q is not an address to listen on", r.Host)
 	}
-	return nil
+	_, err := parseNetworks(r.Allow)
+	return err
 }
 
 // ErrStale: the order is of a lower generation or term than one seen before.
@@ -114,14 +117,17 @@ type Status struct {
 	HeldNow    int64  `json:"heldNow"` // clients with a request that waits
 	// LastSwitchMs is how long the last hold that ended in a move lasted, -1
 	// when there was none.
-	LastSwitchMs float64  `json:"lastSwitchMs"`
-	Counters     Counters `json:"counters"`
+	LastSwitchMs float64 `json:"lastSwitchMs"`
+	// LastOutside is the address last refused, "" when none was.
+	LastOutside string   `json:"lastOutside,omitempty"`
+	Counters    Counters `json:"counters"`
 }
 
 // Counters grow from the start of the endpoint.
 type Counters struct {
 	Connections uint64 `json:"connections"`
-	Turned      uint64 `json:"turned"` // connections turned away: too many
+	Turned      uint64 `json:"turned"`  // connections turned away: too many
+	Outside     uint64 `json:"outside"` // connections refused or ended: not from a network that may connect
 	Requests    uint64 `json:"requests"`
 	Waited      uint64 `json:"waited"`
 	Again       uint64 `json:"again"`

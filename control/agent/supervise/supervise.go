@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -48,6 +47,7 @@ var ErrUnknown = errors.New("no such process")
 type Supervisor struct {
 	dir string
 	log *slog.Logger
+	by  launcher
 
 	backoff time.Duration // first wait before a restart
 	gate    Gate          // nil: everything may start
@@ -75,18 +75,43 @@ type process struct {
 	wake    *time.Timer
 }
 
-// Open reads the directory and adopts what still runs, then starts what should
-// run and does not.
-func Open(dir string, log *slog.Logger) (*Supervisor, error) { return OpenGated(dir, log, nil, nil) }
+// Options of a Supervisor. All but Dir may be left out.
+type Options struct {
+	Dir string
+	Log *slog.Logger
+	// Gate is asked before a process is started by itself; OnEnd is told, from a
+	// goroutine of its own, of each process that ended.
+	Gate  Gate
+	OnEnd func(name string)
+	// Kind of supervision; "" is KindChild.
+	Kind    string
+	Systemd Systemd
+}
 
-// OpenGated is Open with a gate that is asked before a process is started by
-// itself, and a function that is told, from a goroutine of its own, of each
-// process that ended. Either may be nil.
-func OpenGated(dir string, log *slog.Logger, gate Gate, onEnd func(name string)) (*Supervisor, error) {
-	if log == nil {
-		log = slog.Default()
+// Open is OpenWith for detached children without a gate.
+func Open(dir string, log *slog.Logger) (*Supervisor, error) {
+	return OpenWith(Options{Dir: dir, Log: log})
+}
+
+// OpenWith reads the directory and adopts what still runs, however it was
+// started, then starts what should run and does not. Errors: ErrNoSystemd.
+func OpenWith(o Options) (*Supervisor, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
-	s := &Supervisor{dir: dir, log: log.With("component", "supervisor"), backoff: backoffMin, gate: gate, onEnd: onEnd, procs: map[string]*process{}}
+	dir := o.Dir
+	s := &Supervisor{dir: dir, log: o.Log.With("component", "supervisor"), by: children{}, backoff: backoffMin, gate: o.Gate, onEnd: o.OnEnd, procs: map[string]*process{}}
+	switch {
+	case o.Kind == KindAuto && (os.Getenv(underSystemd) == "" || o.Systemd.Usable() != nil), o.Kind == "", o.Kind == KindChild:
+	case o.Kind == KindAuto, o.Kind == KindSystemd:
+		u, err := newUnits(o.Systemd, dir)
+		if err != nil {
+			return nil, err
+		}
+		s.by = u
+	default:
+		return nil, fmt.Errorf("supervision %q is not known: give %s, %s or %s", o.Kind, KindAuto, KindChild, KindSystemd)
+	}
 	for _, d := range []string{s.path(""), s.logDir()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make directory of supervised processes: %w", err)
@@ -124,6 +149,9 @@ func OpenGated(dir string, log *slog.Logger, gate Gate, onEnd func(name string))
 	}
 	return s, nil
 }
+
+// Kind is what carries processes started from now on: KindChild or KindSystemd.
+func (s *Supervisor) Kind() string { return s.by.kind() }
 
 func (s *Supervisor) path(name string) string    { return filepath.Join(s.dir, "processes", name) }
 func (s *Supervisor) pidFile(name string) string { return s.path(name + ".pid.json") }
@@ -264,6 +292,9 @@ func (s *Supervisor) Stop(ctx context.Context, name string, grace time.Duration,
 	s.mu.Lock()
 	delete(s.procs, name)
 	s.mu.Unlock()
+	if err := s.by.forget(name); err != nil {
+		return fmt.Errorf("forget process %s: %w", name, err)
+	}
 	if err := removeFile(s.pidFile(name)); err != nil {
 		return err
 	}
@@ -329,6 +360,9 @@ func (s *Supervisor) States() []engine.ProcessState {
 func (p *process) adopt(marked int) {
 	if !p.run.alive() {
 		if marked == 0 {
+			marked = p.s.by.running(p.name)
+		}
+		if marked == 0 {
 			return
 		}
 		ticks, ok := startTicks(marked)
@@ -346,16 +380,17 @@ func (p *process) adopt(marked int) {
 	go p.watch(p.run, p.ended)
 }
 
+// unknownEnd is how a run ended that somebody else was told the end of.
+const unknownEnd = "ended (its exit status is not known to this agent)"
+
 // watch waits for the end of a process that is not our child.
 func (p *process) watch(run running, ended chan struct{}) {
-	tick := time.NewTicker(adoptedPoll)
-	defer tick.Stop()
-	for range tick.C {
-		if !run.alive() {
-			p.finished(run, ended, "ended (its exit status went to the agent before this one)")
-			return
-		}
+	endOf(run)
+	how := p.s.by.ended(p.name)
+	if how == "" {
+		how = unknownEnd
 	}
+	p.finished(run, ended, how)
 }
 
 // start starts the process, with further arguments behind its own. p.mu is held.
@@ -369,20 +404,13 @@ func (p *process) start(extra ...string) error {
 		return fail(err)
 	}
 	rotate(p.s.logFile(p.name))
-	out, err := os.OpenFile(p.s.logFile(p.name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	pid, wait, err := p.s.by.launch(launch{name: p.name, path: spec.Path, dir: spec.Dir, log: p.s.logFile(p.name), grace: spec.grace(),
+		args: append(spec.Args[:len(spec.Args):len(spec.Args)], extra...), env: append(spec.Env[:len(spec.Env):len(spec.Env)], markerName+"="+p.s.marker(p.name))})
 	if err != nil {
 		return fail(err)
 	}
-	defer out.Close()
-	cmd := exec.Command(spec.Path, append(spec.Args[:len(spec.Args):len(spec.Args)], extra...)...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = spec.Dir, out, out
-	cmd.Env = append(append([]string{}, spec.Env...), markerName+"="+p.s.marker(p.name))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fail(err)
-	}
-	ticks, _ := startTicks(cmd.Process.Pid)
-	p.run = running{PID: cmd.Process.Pid, Ticks: ticks, BootID: bootID(), StartedAt: time.Now()}
+	ticks, _ := startTicks(pid)
+	p.run = running{PID: pid, Ticks: ticks, BootID: bootID(), StartedAt: time.Now()}
 	p.ended, p.state, p.adopted = make(chan struct{}), StateRunning, false
 	if err := writeJSON(p.s.pidFile(p.name), p.run); err != nil {
 		// It runs, and its mark will find it.
@@ -390,14 +418,11 @@ func (p *process) start(extra ...string) error {
 	}
 	p.s.log.Info("started", "process", p.name, "pid", p.run.PID)
 	run, ended := p.run, p.ended
-	go func() {
-		err := cmd.Wait()
-		text := "exit status 0"
-		if err != nil {
-			text = err.Error()
-		}
-		p.finished(run, ended, text)
-	}()
+	if wait == nil {
+		go p.watch(run, ended)
+		return nil
+	}
+	go func() { p.finished(run, ended, wait()) }()
 	return nil
 }
 

@@ -13,19 +13,67 @@ import (
 	"testing"
 	"time"
 
+	"baton/control/agent/supervise/fakesystemd"
 	"baton/control/engine"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-func open(t *testing.T, dir string) *Supervisor {
+// world is one kind of supervision under the conformance suite.
+type world struct {
+	kind    string
+	systemd Systemd
+}
+
+func (w world) open(t *testing.T, dir string) *Supervisor {
 	t.Helper()
-	s, err := Open(dir, quiet())
+	return w.openWith(t, Options{Dir: dir})
+}
+
+func (w world) openWith(t *testing.T, o Options) *Supervisor {
+	t.Helper()
+	o.Log, o.Kind, o.Systemd = quiet(), w.kind, w.systemd
+	s, err := OpenWith(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
 	return s
+}
+
+func TestMain(m *testing.M) {
+	fakesystemd.Serve()
+	os.Setenv("CANARY", "secret") // no process may see it
+	os.Exit(m.Run())
+}
+
+// TestConformance: whatever carries the processes, the same holds. systemd is
+// the real one where it runs and takes our commands, else a fake of ours.
+func TestConformance(t *testing.T) {
+	worlds := []world{{kind: KindChild}, {kind: KindSystemd, systemd: Systemd(fakesystemd.Install(t))}}
+	names := []string{"children", "fake-systemd"}
+	if err := (Systemd{}).Usable(); err == nil {
+		worlds, names = append(worlds, world{kind: KindSystemd}), append(names, "systemd")
+	} else {
+		t.Logf("without the real systemd: %v", err)
+	}
+	for i, w := range worlds {
+		for name, test := range map[string]func(*testing.T, world){
+			"NextSupervisorAdoptsByRecordOrByMark":                    testNextSupervisorAdoptsByRecordOrByMark,
+			"AReusedPidIsNotAdoptedNorKilled":                         testAReusedPidIsNotAdoptedNorKilled,
+			"StopInsistsAndStaysStopped":                              testStopInsistsAndStaysStopped,
+			"AStopThatWasCutShortIsFinished":                          testAStopThatWasCutShortIsFinished,
+			"AProcessSeesOnlyItsOwnEnvironmentAndFilesAreWrittenOnce": testAProcessSeesOnlyItsOwnEnvironmentAndFilesAreWrittenOnce,
+			"ACrashedProcessIsStartedAgain":                           testACrashedProcessIsStartedAgain,
+			"AProcessThatCannotStayUpStaysDownAndSaysWhy":             testAProcessThatCannotStayUpStaysDownAndSaysWhy,
+			"AFencedPrimaryStaysDown":                                 testAFencedPrimaryStaysDown,
+			"KillTakesWhatWasStarted":                                 testKillTakesWhatWasStarted,
+			"ArgumentsOfOneRunAreGoneWithIt":                          testArgumentsOfOneRunAreGoneWithIt,
+			"WhatCannotStartIsToldAtOnce":                             testWhatCannotStartIsToldAtOnce,
+		} {
+			t.Run(names[i]+"/"+name, func(t *testing.T) { t.Parallel(); test(t, w) })
+		}
+	}
 }
 
 // sleeper is a process that does nothing until it is told to end.
@@ -40,7 +88,9 @@ func begin(t *testing.T, s *Supervisor, spec Spec) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+	if pid > 1 { // else it has ended already
+		t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+	}
 	return pid
 }
 
@@ -65,16 +115,16 @@ func poll(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func TestNextSupervisorAdoptsByRecordOrByMark(t *testing.T) {
+func testNextSupervisorAdoptsByRecordOrByMark(t *testing.T, w world) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := w.open(t, dir)
 	recorded, marked := begin(t, s, sleeper(t, "recorded")), begin(t, s, sleeper(t, "marked"))
 	s.Close()
 	// As if the supervisor had died between starting it and recording it.
 	if err := os.Remove(filepath.Join(dir, "processes", "marked.pid.json")); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir)
+	s = w.open(t, dir)
 	for name, pid := range map[string]int{"recorded": recorded, "marked": marked} {
 		if p := state(s, name); p.PID != pid || !p.Adopted || p.State != StateRunning {
 			t.Errorf("%s (pid %d): %+v", name, pid, p)
@@ -82,9 +132,9 @@ func TestNextSupervisorAdoptsByRecordOrByMark(t *testing.T) {
 	}
 }
 
-func TestAReusedPidIsNotAdoptedNorKilled(t *testing.T) {
+func testAReusedPidIsNotAdoptedNorKilled(t *testing.T, w world) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := w.open(t, dir)
 	pid := begin(t, s, sleeper(t, "a"))
 	if err := s.Stop(context.Background(), "a", 0, false); err != nil {
 		t.Fatal(err)
@@ -96,7 +146,7 @@ func TestAReusedPidIsNotAdoptedNorKilled(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "processes", "a.pid.json"), []byte(record), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir)
+	s = w.open(t, dir)
 	if p := state(s, "a"); p.State != StateStopped || p.PID != 0 || p.Adopted {
 		t.Errorf("a foreign process was taken: %+v (was %d)", p, pid)
 	}
@@ -105,9 +155,9 @@ func TestAReusedPidIsNotAdoptedNorKilled(t *testing.T) {
 	}
 }
 
-func TestStopInsistsAndStaysStopped(t *testing.T) {
+func testStopInsistsAndStaysStopped(t *testing.T, w world) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := w.open(t, dir)
 	spec := Spec{Name: "stubborn", Path: "/bin/sh", Args: []string{"-c", `trap "" TERM; echo ready > ready; while :; do sleep 1; done`},
 		Dir: t.TempDir(), Env: []string{"PATH=/usr/bin:/bin"}, StopGrace: 200 * time.Millisecond}
 	pid := begin(t, s, spec)
@@ -127,7 +177,7 @@ func TestStopInsistsAndStaysStopped(t *testing.T) {
 		t.Errorf("unknown process: %v", err)
 	}
 	s.Close()
-	s = open(t, dir)
+	s = w.open(t, dir)
 	if p := state(s, "stubborn"); p.State != StateStopped {
 		t.Errorf("after the next start: %+v", p)
 	}
@@ -139,9 +189,9 @@ func TestStopInsistsAndStaysStopped(t *testing.T) {
 	}
 }
 
-func TestAStopThatWasCutShortIsFinished(t *testing.T) {
+func testAStopThatWasCutShortIsFinished(t *testing.T, w world) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := w.open(t, dir)
 	pid := begin(t, s, sleeper(t, "a"))
 	s.Close()
 	// As if the supervisor had died after it wrote down what it was about to do.
@@ -153,16 +203,15 @@ func TestAStopThatWasCutShortIsFinished(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Replace(string(b), `"stopped": false`, `"stopped": true`, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir)
+	s = w.open(t, dir)
 	poll(t, "it is stopped", func() bool {
 		_, alive := startTicks(pid)
 		return !alive && state(s, "a").State == StateStopped
 	})
 }
 
-func TestAProcessSeesOnlyItsOwnEnvironmentAndFilesAreWrittenOnce(t *testing.T) {
-	t.Setenv("CANARY", "secret")
-	s := open(t, t.TempDir())
+func testAProcessSeesOnlyItsOwnEnvironmentAndFilesAreWrittenOnce(t *testing.T, w world) {
+	s := w.open(t, t.TempDir())
 	spec := Spec{Name: "env", Path: "/usr/bin/env", Dir: filepath.Join(t.TempDir(), "d"), Env: []string{"ONLY=this"}, Restart: RestartNever,
 		Files: []File{{Name: "conf/a", Data: []byte("first")}}}
 	begin(t, s, spec)
@@ -184,8 +233,8 @@ func TestAProcessSeesOnlyItsOwnEnvironmentAndFilesAreWrittenOnce(t *testing.T) {
 	}
 }
 
-func TestACrashedProcessIsStartedAgain(t *testing.T) {
-	s := open(t, t.TempDir())
+func testACrashedProcessIsStartedAgain(t *testing.T, w world) {
+	s := w.open(t, t.TempDir())
 	pid := begin(t, s, sleeper(t, "a"))
 	syscall.Kill(pid, syscall.SIGKILL)
 	poll(t, "a new process", func() bool {
@@ -194,7 +243,7 @@ func TestACrashedProcessIsStartedAgain(t *testing.T) {
 	})
 	now := state(s, "a").PID
 	t.Cleanup(func() { syscall.Kill(now, syscall.SIGKILL) })
-	if p := state(s, "a"); !strings.Contains(p.Exit, "killed") {
+	if p := state(s, "a"); !strings.Contains(p.Exit, "killed") && (w.kind == KindChild || p.Exit != unknownEnd) { // systemd may tell too late
 		t.Errorf("its last exit is told as %q", p.Exit)
 	}
 	if again, already, err := s.Start(sleeper(t, "a")); err != nil || !already || again != now {
@@ -202,8 +251,8 @@ func TestACrashedProcessIsStartedAgain(t *testing.T) {
 	}
 }
 
-func TestAProcessThatCannotStayUpStaysDownAndSaysWhy(t *testing.T) {
-	s := open(t, t.TempDir())
+func testAProcessThatCannotStayUpStaysDownAndSaysWhy(t *testing.T, w world) {
+	s := w.open(t, t.TempDir())
 	s.backoff = time.Millisecond
 	begin(t, s, Spec{Name: "broken", Path: "/bin/false", Dir: t.TempDir()})
 	poll(t, "it stays down", func() bool { return state(s, "broken").State == StateFailed })
@@ -239,11 +288,12 @@ func TestSpecsThatCannotBeMeantAreRefused(t *testing.T) {
 		}
 	}
 	// A link inside the directory does not lead a file out of it.
+	w := world{kind: KindChild}
 	dir, outside := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, t.TempDir())
+	s := w.open(t, t.TempDir())
 	if _, _, err := s.Start(Spec{Name: "b", Path: "/bin/true", Dir: dir, Files: []File{{Name: "link/f", Data: []byte("x")}}}); err == nil {
 		t.Error("a file was written through a link to the outside")
 	}

@@ -211,7 +211,7 @@ func (f *Feed) Moved(cluster string, generation uint64, node string) {
 func (f *Feed) Route(s *Settings, c *inventory.Cluster) (r proxy.Route, due bool) {
 	snap, _ := f.Seen.Snapshot(s.Cluster)
 	r = proxy.Route{Cluster: s.Cluster, Generation: c.Generation, Enabled: true, Host: s.Host, ReadWritePort: s.ReadWritePort,
-		ReadOnlyPort: s.ReadOnlyPort, MaxLagBytes: s.MaxLagBytes, ReplicasOnly: s.ReplicasOnly}
+		ReadOnlyPort: s.ReadOnlyPort, MaxLagBytes: s.MaxLagBytes, ReplicasOnly: s.ReplicasOnly, Allow: c.Policy.AllowCIDRs}
 	if c.Policy.Failover != "" && c.Policy.Failover != inventory.FailoverOff {
 		// A route may be sendTime old when it arrives.
 		r.TTLMs = max(int64(c.Policy.LeaseTTLMs)-sendTime.Milliseconds(), 2*confirmEvery.Milliseconds())
@@ -355,6 +355,10 @@ func (f *Feed) State(cluster string) (st State, ok bool) {
 			}
 			if ok {
 				x.Clients += st.Clients
+				x.Counters.Outside += st.Counters.Outside
+				if x.LastOutside == "" {
+					x.LastOutside = st.LastOutside
+				}
 				x.HeldNow += st.HeldNow
 				x.LastSwitchMs = max(x.LastSwitchMs, st.LastSwitchMs)
 				if worse[st.State] > worse[x.State] {
