@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,21 +32,29 @@ func (t *stream) send(name string, id uint64, v any) {
 	if err != nil {
 		panic("api: event cannot be encoded: " + err.Error())
 	}
-	head := ""
-	if id > 0 {
-		head = "id: " + strconv.FormatUint(id, 10) + "\n"
-	}
-	t.raw(fmt.Sprintf("%sevent: %s\ndata: %s\n\n", head, name, data))
+	t.sendEncoded(name, id, data)
 }
 
-func (t *stream) raw(s string) {
+// sendEncoded is send of JSON that stands on one line.
+func (t *stream) sendEncoded(name string, id uint64, data []byte) {
+	head := "event: " + name + "\ndata: "
+	if id > 0 {
+		head = "id: " + strconv.FormatUint(id, 10) + "\n" + head
+	}
+	t.raw([]byte(head), data, []byte("\n\n"))
+}
+
+func (t *stream) raw(parts ...[]byte) {
 	if t.err != nil {
 		return
 	}
 	_ = t.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every connection can
-	if _, t.err = t.w.Write([]byte(s)); t.err == nil {
-		t.err = t.control.Flush()
+	for _, p := range parts {
+		if _, t.err = t.w.Write(p); t.err != nil {
+			return
+		}
 	}
+	t.err = t.control.Flush()
 }
 
 // getEvents streams state as it changes. What is told about is not consumed:
@@ -121,7 +128,8 @@ func (s *Server) missed(t *stream, cluster string, since, now uint64) {
 
 func (s *Server) sendClusters(t *stream, cluster string, all bool) {
 	if all {
-		t.send("clusters", 0, s.summaries())
+		_, encoded := s.board()
+		t.sendEncoded("clusters", 0, encoded)
 	}
 	if cluster != "" {
 		if d, ok := s.detail(cluster); ok {
@@ -141,7 +149,7 @@ func (s *Server) follow(t *stream, r *http.Request, notices <-chan inventory.Not
 		case <-r.Context().Done():
 			return
 		case <-beat.C:
-			t.raw(": still here\n\n")
+			t.raw([]byte(": still here\n\n"))
 		case <-tick.C:
 			if session != "" && !s.sessions.Alive(session) {
 				return // signed out: nothing more is told

@@ -17,7 +17,8 @@ func (s *Server) getVersion(context.Context, *none) (*body[Version], error) {
 }
 
 func (s *Server) getClusters(context.Context, *none) (*body[ClusterList], error) {
-	return &body[ClusterList]{ClusterList{s.summaries()}}, nil
+	rows, _ := s.board()
+	return &body[ClusterList]{ClusterList{rows}}, nil
 }
 
 func (s *Server) getCluster(_ context.Context, in *clusterInput) (*body[ClusterDetail], error) {

@@ -111,6 +111,7 @@ type Server struct {
 	mu      sync.Mutex
 	streams int // open event streams
 	tasks   hostTasks
+	shown   board
 
 	terminalPing time.Duration // how often a terminal's person is asked for a sign of life; 0: the usual
 

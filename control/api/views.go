@@ -63,9 +63,8 @@ func (s *Server) summary(c *inventory.Cluster, snap *health.Snapshot) ClusterSum
 func (s *Server) summaries() []ClusterSummary {
 	out := []ClusterSummary{}
 	for _, c := range s.Inventory.Clusters() {
-		if snap, ok := s.Monitor.Snapshot(c.ID); ok {
-			out = append(out, s.summary(&c, &snap))
-		}
+		snap := s.Monitor.Look(&c)
+		out = append(out, s.summary(&c, &snap))
 	}
 	sort.SliceStable(out, func(i, j int) bool {
 		a, b := health.Level(out[i].Verdict.Level).Severity(), health.Level(out[j].Verdict.Level).Severity()
