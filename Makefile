@@ -125,11 +125,19 @@ system: bin/baton $(TALLY) ## Real processes: official clients, failover, promot
 
 .PHONY: browser
 browser: bin/baton $(TALLY) ## The dashboard in Chromium
-	@$(TALLY) go browser -- $(GO) test -count=1 -timeout 12m -json ./test/browser/...
+	@$(TALLY) go browser -- $(GO) test -count=1 -timeout 25m -json ./test/browser/...
 
 .PHONY: bench
 bench: bin/baton ## Measures this server and NATS JetStream side by side: make bench BENCH=append,read
 	cd bench && $(GO) run . -baton ../bin/baton -only "$(BENCH)"
+
+.PHONY: bench-control
+bench-control: bin/baton ## Measures one control plane with the agents of 5,000 simulated nodes
+	cd bench && $(GO) run . control -baton ../bin/baton
+
+.PHONY: bench-redis
+bench-redis: bin/baton ## Measures planned moves of a Redis primary: FAILOVER, Sentinel, Baton
+	cd bench && $(GO) run . redis-failover -baton ../bin/baton
 
 .PHONY: proto
 proto: ## Generates gen/ from proto/ (needs protoc)

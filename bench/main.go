@@ -7,6 +7,11 @@
 //	go run . -baton ../bin/baton -only append,read
 //
 // Groups: one, unary, streams, read, failover, promotion.
+//
+// Two more measure the control plane (-h tells their options):
+//
+//	go run . control             one control plane with the agents of 5,000 nodes
+//	go run . redis-failover      planned moves of a Redis primary: Baton, FAILOVER, Sentinel
 package main
 
 import (
@@ -30,9 +35,10 @@ type settings struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == natsCommand {
-		if err := serveNATS(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "nats node:", err)
+	commands := map[string]func([]string) error{natsCommand: serveNATS, controlCommand: runControl, redisCommand: runRedis}
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		if err := commands[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "bench %s: %v\n", os.Args[1], err)
 			os.Exit(1)
 		}
 		return
