@@ -23,6 +23,7 @@ import (
 type TLS struct {
 	o      TLSOptions
 	logger *slog.Logger
+	every  time.Duration // looks after the files
 	state  atomic.Pointer[tlsState]
 
 	mu     sync.Mutex // of loading
@@ -74,7 +75,7 @@ var expiryWarnings = []time.Duration{30 * 24 * time.Hour, 7 * 24 * time.Hour, 24
 // made; it writes nothing. Errors are sentences for the operator, in terms of the
 // options of the command line.
 func LoadTLS(o TLSOptions) (*TLS, error) {
-	t := &TLS{o: o, logger: o.Logger}
+	t := &TLS{o: o, logger: o.Logger, every: lookEvery}
 	if t.logger == nil {
 		t.logger = slog.New(slog.DiscardHandler)
 	}
@@ -132,7 +133,7 @@ func (t *TLS) Watch(ctx context.Context, now <-chan struct{}) {
 	if t == nil {
 		return
 	}
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(t.every)
 	defer tick.Stop()
 	failed := "" // the stamp that could not be loaded
 	for {
@@ -242,6 +243,9 @@ func (t *TLS) isNode(chain []*x509.Certificate, usage x509.ExtKeyUsage) error {
 	}
 	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: s.roots, Intermediates: poolOf(chain[1:]), KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
 		return err
+	}
+	if meant := chain[0].ExtKeyUsage; len(meant) > 0 && !slices.Contains(meant, x509.ExtKeyUsageServerAuth) && !slices.Contains(meant, x509.ExtKeyUsageAny) {
+		return errors.New("the certificate is meant for clients: a node's is meant for servers too")
 	}
 	if name := chain[0].Subject.CommonName; name != s.commonName {
 		return fmt.Errorf("certificate of %q is not that of a node (%q)", name, s.commonName)

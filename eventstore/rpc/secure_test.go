@@ -2,21 +2,28 @@ package rpc_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"baton/eventstore/node"
 	"baton/eventstore/rpc"
 	"baton/eventstore/users"
 	"baton/gen/eventstore/client"
@@ -24,6 +31,7 @@ import (
 	userspb "baton/gen/eventstore/users"
 	v2 "baton/gen/kurrent/streams"
 	"baton/platform/auth"
+	"baton/platform/identity"
 )
 
 // What is to be kept from bob: it stands in data and types of everything that only alice may read, and nowhere else.
@@ -627,5 +635,83 @@ func TestUsersOfACluster(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// Goal: a user's certificate signs in, over gRPC and HTTP; credentials of the call win over it; it ends with the account.
+func TestUsersSignInByCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca, err := identity.OpenCA(filepath.Join(dir, "ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, data []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	certPEM, keyPEM, err := ca.IssueStoreNode("", []string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secured, err := node.LoadTLS(node.TLSOptions{CertFile: write("n.crt", certPEM), KeyFile: write("n.key", keyPEM), Roots: filepath.Join(dir, "ca", "ca.crt")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.CertificatePEM())
+	dial := func(login string) *tls.Config {
+		certPEM, keyPEM, err := ca.IssueStoreUser(login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair, err := tls.X509KeyPair(certPEM, keyPEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}
+	}
+	o := secureOptions()
+	o.tls, o.secure.Certificate = secured.Server(), secured.User
+	o.dial = []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(dial("grace")))}
+	s := newHouse(t, o).leader()
+	ctx := testContext(t)
+	admin := as(ctx, "admin", "root")
+	read := func(caller context.Context) codes.Code {
+		_, err := s.read(caller, ask(func(o *streams.ReadReq_Options) { o.StreamOption = fromStart("s") }))
+		return status.Code(err)
+	}
+	if got := read(ctx); got != codes.Unauthenticated {
+		t.Errorf("before the account exists: %v", got)
+	}
+	createUser(t, s, admin, "grace")
+	if got := read(ctx); got != codes.OK {
+		t.Errorf("by certificate: %v", got)
+	}
+	if got := read(as(ctx, "grace", "wrong")); got != codes.Unauthenticated {
+		t.Errorf("by certificate and wrong credentials: %v", got)
+	}
+	if list, err := s.read(admin, ask(func(o *streams.ReadReq_Options) { o.StreamOption = fromStart("$users") })); err != nil || data(list) != "admin ops grace " {
+		t.Errorf("by certificate and an administrator's credentials: %v %v", list, err)
+	}
+	transport := &http.Transport{TLSClientConfig: dial("grace")}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("https://" + s.addr + "/users/$current")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), `"loginName":"grace"`) {
+		t.Errorf("HTTP by certificate: %d %s %v", resp.StatusCode, body, err)
+	}
+	if _, err := s.users().Disable(admin, &userspb.DisableReq{Options: &userspb.DisableReq_Options{LoginName: "grace"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(ctx); got != codes.Unauthenticated {
+		t.Errorf("by certificate of a disabled user: %v", got)
 	}
 }
