@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"baton/control/engine"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // hangupTime is how long what runs in an OS shell may take to end when it is
@@ -114,17 +116,37 @@ func (t *terminal) typeInto(tty io.Writer, stop <-chan struct{}) {
 	}
 }
 
-// hangup ends the shell and what runs in front of it.
+// hangup ends the shell and everything else in its session.
 func hangup(pid int, ended <-chan error) {
-	_ = syscall.Kill(-pid, syscall.SIGHUP)
-	_ = syscall.Kill(-pid, syscall.SIGCONT)
+	signalSession(pid, syscall.SIGHUP)
+	signalSession(pid, syscall.SIGCONT)
 	timer := time.NewTimer(hangupTime)
 	defer timer.Stop()
 	select {
 	case <-ended:
+		signalSession(pid, syscall.SIGKILL) // what ignored it
 	case <-timer.C:
-		_ = syscall.Kill(-pid, syscall.SIGKILL)
+		signalSession(pid, syscall.SIGKILL)
 		<-ended
+	}
+}
+
+// signalSession signals the shell and every process of its session: those an
+// interactive shell started have process groups of their own.
+func signalSession(pid int, sig syscall.Signal) {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		_ = syscall.Kill(-pid, sig)
+		return
+	}
+	for _, p := range procs {
+		id, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		if session, err := unix.Getsid(id); err == nil && session == pid {
+			_ = syscall.Kill(id, sig) // or it has just ended
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *shell) help() string {
 	if s.t.req.Kind == TerminalEngine && s.t.now().Level == engine.CommandRead {
 		text += "\nThis terminal only reads."
 	}
-	return text + "\n:help shows this, :read-only gives the permission to write back, :write NODE asks for it again, :quit leaves."
+	return text + "\n:help shows this, :write NODE asks for the permission to write, :read-only gives it back, :quit leaves."
 }
 
 // print shows lines of its own.
@@ -135,8 +135,10 @@ func (s *shell) obey(text string) (leave bool) {
 		s.print(s.help())
 	case ":write":
 		s.t.wish(strings.TrimSpace(rest), false)
+		s.answered()
 	case ":read-only":
 		s.t.wish("", true)
+		s.answered()
 	default:
 		if strings.HasPrefix(word, ":") {
 			s.print("There is no " + word + ". " + s.help())
@@ -145,6 +147,30 @@ func (s *shell) obey(text string) (leave bool) {
 		s.command(text)
 	}
 	return false
+}
+
+// answered waits for what the control plane says to a wish, and shows it.
+func (s *shell) answered() {
+	timer := time.NewTimer(judgeTime)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.t.changed:
+			say, columns, _ := s.t.news()
+			s.ed.Resize(columns)
+			for _, text := range say {
+				s.print("* " + text)
+			}
+			if len(say) > 0 {
+				return
+			}
+		case <-timer.C:
+			s.print("The control plane did not answer.")
+			return
+		case <-s.t.ending:
+			return
+		}
+	}
 }
 
 var ranks = map[engine.CommandClass]int{engine.CommandRead: 1, engine.CommandWrite: 2, engine.CommandAdmin: 3}

@@ -16,7 +16,7 @@ import (
 // Bounds of an Editor.
 const (
 	// MaxRunes of one line; what is typed beyond rings the bell.
-	MaxRunes = 16 << 10
+	MaxRunes = 4 << 10
 	// maxHistory is how many lines are remembered.
 	maxHistory = 200
 )
@@ -103,12 +103,10 @@ func (e *Editor) Type(p []byte) (show []byte, key Key, text string, rest []byte)
 		case k.r == '\n' && wasCR:
 			continue
 		case k.r == '\r' || k.r == '\n':
-			e.at = len(e.runes)
-			out = append(append(out, e.redraw()...), "\r\n"...)
+			out = append(append(out, e.toEnd()...), "\r\n"...)
 			return out, Enter, e.finish(), in
 		case k.r == ctrl('C'):
-			e.at = len(e.runes)
-			out = append(append(out, e.redraw()...), "^C\r\n"...)
+			out = append(append(out, e.toEnd()...), "^C\r\n"...)
 			e.clear()
 			return out, Cancel, "", in
 		case k.r == ctrl('D') && len(e.runes) == 0:
@@ -117,6 +115,15 @@ func (e *Editor) Type(p []byte) (show []byte, key Key, text string, rest []byte)
 		out = append(out, e.press(k)...)
 	}
 	return out, None, "", nil
+}
+
+// toEnd shows the cursor behind the line.
+func (e *Editor) toEnd() []byte {
+	if e.at == len(e.runes) {
+		return nil
+	}
+	e.at = len(e.runes)
+	return e.redraw()
 }
 
 func (e *Editor) clear() {
