@@ -22,6 +22,7 @@ type cluster struct {
 	clients []*client
 	check   *checker
 	history history
+	crowd   *crowd // consumers of a persistent subscription
 
 	skipCatchUp bool // the rule of P8 is off: the checker must notice
 	lyingDisk   bool // disks answer syncs without performing them: the checker must notice
@@ -61,6 +62,7 @@ func Run(seed uint64, o Options) Result {
 		sometimes: map[string]int{}, afterChange: map[*replica.Change]*node{},
 	}
 	c.net = newNetwork(w, c.swarm.Net)
+	c.crowd = &crowd{c: c, handled: map[int64]bool{}, got: map[int64]int{}}
 	c.guarded()
 	r := Result{
 		Seed: seed, Violation: c.check.failed, Hash: w.trace.sum, Events: w.trace.count, Sometimes: c.sometimes, Swarm: c.swarm.String(),
@@ -174,7 +176,7 @@ func (c *cluster) rested() bool {
 			return false
 		}
 	}
-	return true
+	return c.crowd.rested()
 }
 
 // picture says where everybody stands, for a failure.

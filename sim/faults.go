@@ -234,6 +234,7 @@ func (c *cluster) final() {
 			return
 		}
 	}
+	c.crowd.final()
 	c.sameSegments()
 }
 

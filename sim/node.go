@@ -60,6 +60,7 @@ type node struct {
 
 	reconciler reconciler
 	reader     *reader.Reader
+	group      *hosted // the persistent subscription, while this node leads
 }
 
 const dataDir = "/data"
@@ -89,6 +90,7 @@ func (n *node) start(founding *membership.Founding) {
 	life := n.life
 	n.c.w.after(n.c.w.between(0, tickEvery), func() { n.tick(life) })
 	n.c.w.after(n.c.w.between(0, reconcileEvery), func() { n.reconcile(life) })
+	n.c.w.after(n.c.w.between(0, groupEvery), func() { n.groupTick(life) })
 	n.step()
 }
 
@@ -134,7 +136,7 @@ func (n *node) open(founding *membership.Founding) error {
 	}
 	n.appends, n.applies, n.writing, n.busy, n.inbox = nil, nil, false, false, nil
 	n.waiting = map[*replica.Proposal]func(*replica.Proposal){}
-	n.change, n.seen, n.served, n.led = nil, false, 0, 0
+	n.change, n.seen, n.served, n.led, n.group = nil, false, 0, 0, nil
 	n.lastConf = n.core.Status().LastConf
 	n.reconciler = newReconciler()
 	return nil
