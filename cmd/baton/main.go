@@ -38,6 +38,7 @@ var commands = []func() *cobra.Command{
 	removeNodeCommand,
 	deleteCommand,
 	resyncCommand,
+	restartCommand,
 	maintenanceCommand,
 	tagCommand,
 	settingsCommand,

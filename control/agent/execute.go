@@ -180,6 +180,7 @@ var agentActions = map[string]agentAction{
 	ActionEmpty:      emptyServer,
 	ActionPeers:      putPeers,
 	ActionArguments:  putArguments,
+	ActionRestart:    restartServer,
 	ActionLook:       lookAt,
 	ActionTerminal:   openTerminal,
 	ActionLimits:     putLimits,

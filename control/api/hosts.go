@@ -101,6 +101,7 @@ func (s *Server) hostRoutes() {
 	add(s, "host-join-token", "POST", "/hosts/join-token", "A one-use token for one more machine", s.postHostToken)
 	add(s, "host-remove", "DELETE", "/hosts/{id}", "Forget a machine and revoke its agent's certificate", s.deleteHost)
 	s.sshRoutes()
+	s.restartRoutes()
 	add(s, "providers", "GET", "/providers", "Kinds of machines", s.getProviders)
 }
 

@@ -99,6 +99,7 @@ var permissions = map[string]Role{
 	"PUT " + Prefix + "/clusters/{id}/settings":                  RoleAdmin,
 	"GET " + Prefix + "/clusters/{id}/parameters":                RoleViewer,
 	"PUT " + Prefix + "/clusters/{id}/parameters":                RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/restart":                  RoleOperator,
 	"GET " + Prefix + "/clusters/{id}/users":                     RoleOperator,
 	"POST " + Prefix + "/clusters/{id}/users":                    RoleAdmin,
 	"POST " + Prefix + "/clusters/{id}/users/{name}/rotate":      RoleAdmin,

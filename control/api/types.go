@@ -332,7 +332,7 @@ type RoleOf struct {
 // Operation is one promotion or switch back, as its journal tells it.
 type Operation struct {
 	ID                  string     `json:"id"`
-	Kind                string     `json:"kind" enum:"promotion,switch-back,failover,forced-promotion,create-cluster,adopt-cluster,add-node,remove-node,delete-cluster,configure,resync,maintenance,backup,restore,restore-drill"`
+	Kind                string     `json:"kind" enum:"promotion,switch-back,failover,forced-promotion,create-cluster,adopt-cluster,add-node,remove-node,delete-cluster,configure,resync,maintenance,backup,restore,restore-drill,rolling-restart"`
 	Title               string     `json:"title" doc:"what it does, for kinds other than promotions"`
 	Cluster             string     `json:"cluster"`
 	Node                string     `json:"node"`

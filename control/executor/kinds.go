@@ -57,6 +57,7 @@ func kindTable() map[kindKey]kind {
 		{operation.DeleteCluster, ""}:             {procedure: deleteCluster, resumes: true, outcome: deleted, closing: gone},
 		{operation.Resync, engine.Redis}:          {procedure: redisResync, resumes: true, yields: true, outcome: resynced},
 		{operation.Configure, engine.Redis}:       {procedure: configureAll, resumes: true, yields: true, closing: recorded},
+		{operation.RollingRestart, engine.Redis}:  {procedure: rollingRestart, yields: true, outcome: restartedAll, prove: proven},
 		{operation.Failover, engine.Redis}:        {procedure: redisFailover, outcome: failedOver, prove: lossOf},
 		{operation.ForcedPromotion, engine.Redis}: {procedure: redisFailover, outcome: failedOver, prove: lossOf},
 	}
@@ -97,6 +98,7 @@ var deeds = map[string]string{
 	operation.DeleteCluster:   "deleted cluster CLUSTER",
 	operation.Resync:          "resynchronized NODE",
 	operation.Backup:          "backed up CLUSTER on NODE",
+	operation.RollingRestart:  "restarted every server of CLUSTER; NODE is PRIMARY in place of FROM",
 }
 
 // What says in a sentence what an operation set out to do.

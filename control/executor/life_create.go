@@ -51,6 +51,9 @@ const (
 
 // primaryOf is the node that replicas copy from during this operation.
 func (r *run) primaryOf() string {
+	if r.op.Kind == operation.RollingRestart && r.op.Past {
+		return r.op.Candidate
+	}
 	if p := r.op.Plan.Arg("primary"); p != "" {
 		return p
 	}

@@ -11,7 +11,9 @@ import (
 )
 
 func limitReports() map[string]agent.Report {
-	host := func(address string) engine.HostFacts { return engine.HostFacts{Addresses: []string{address, "fe80::1%eth0", "no address"}} }
+	host := func(address string) engine.HostFacts {
+		return engine.HostFacts{Addresses: []string{address, "fe80::1%eth0", "no address"}}
+	}
 	in := func(cluster, address string) agent.InstanceReport {
 		return agent.InstanceReport{Cluster: cluster, Address: address}
 	}

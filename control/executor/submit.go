@@ -70,7 +70,7 @@ func (e *Executor) Submit(ctx context.Context, s Submission) (string, error) {
 			rev = c.Revision
 		}
 		if c.Running != "" {
-			if operation.Moves(s.Kind) && s.Kind != operation.Restore && e.giveWay(ctx, c.Running) {
+			if operation.Moves(s.Kind) && s.Kind != operation.Restore && s.Kind != operation.RollingRestart && e.giveWay(ctx, c.Running) {
 				continue
 			}
 			return "", e.running(c.Running)

@@ -316,7 +316,7 @@ func (v *Inventory) operation(e operation.Event, r journal.Recorded, n *Notice) 
 			if next.Kind == operation.Restore {
 				c.LastChange.Sentence = fmt.Sprintf("%s was given the data of a backup (by %s)", next.Candidate, next.Requester)
 			}
-			planned := next.Kind == operation.Promotion || next.Kind == operation.SwitchBack
+			planned := next.Kind == operation.Promotion || next.Kind == operation.SwitchBack || next.Kind == operation.RollingRestart
 			if ms := e.Stall.Longest(); planned && ms != nil {
 				c.Stalls = append(c.Stalls, time.Duration(*ms*float64(time.Millisecond)))
 				c.Stalls = c.Stalls[max(0, len(c.Stalls)-pastStalls):]

@@ -42,17 +42,18 @@ const (
 	Backup          = "backup"
 	Restore         = "restore"
 	RestoreDrill    = "restore-drill"
+	RollingRestart  = "rolling-restart" // every server, one after the other, the primary last
 )
 
 // Kinds are all of them, in the order above.
 var Kinds = []string{Promotion, SwitchBack, Failover, ForcedPromotion, CreateCluster, AdoptCluster, AddNode, RemoveNode,
-	DeleteCluster, Configure, Resync, Maintenance, Backup, Restore, RestoreDrill}
+	DeleteCluster, Configure, Resync, Maintenance, Backup, Restore, RestoreDrill, RollingRestart}
 
 // Moves tells whether operations of a kind may commit a generation. All others
 // leave the primary where it is.
 func Moves(kind string) bool {
 	switch kind {
-	case Promotion, SwitchBack, Failover, ForcedPromotion, Restore:
+	case Promotion, SwitchBack, Failover, ForcedPromotion, Restore, RollingRestart:
 		return true
 	}
 	return false

@@ -54,7 +54,8 @@ func Install(t testing.TB) Systemd {
 		f := &fake{dir: dir}
 		locks, _ := filepath.Glob(f.state("*.lock"))
 		for _, path := range locks {
-			for limit := time.Now().Add(time.Minute); time.Now().Before(limit); time.Sleep(2 * time.Millisecond) {
+			tick := time.NewTicker(2 * time.Millisecond)
+			for limit := time.Now().Add(time.Minute); time.Now().Before(limit); <-tick.C {
 				if s := f.read(strings.TrimSuffix(filepath.Base(path), ".lock")); s.active() {
 					_ = syscall.Kill(-s.PID, syscall.SIGKILL)
 				}
@@ -63,6 +64,7 @@ func Install(t testing.TB) Systemd {
 					break
 				}
 			}
+			tick.Stop()
 		}
 	})
 	return Systemd{Systemctl: program, UnitDir: filepath.Join(dir, "units")}
