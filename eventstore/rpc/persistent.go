@@ -235,7 +235,11 @@ func (s groupsService) consume(ctx context.Context, cancel context.CancelCauseFu
 		return err
 	}
 	go func() { cancel(answers(ss, consumer)) }() // ends with the call at the latest
-	out := outgoing{frames: f, key: w.key, allow: s.access.Readable(ctx, true), caller: callerOf(ctx).Name, consumer: consumer}
+	allow := s.access.Readable(ctx, true)
+	if w.key.Stream == stream.AllStream {
+		allow = s.access.Visible(ctx, true)
+	}
+	out := outgoing{frames: f, key: w.key, allow: allow, caller: callerOf(ctx).Name, consumer: consumer}
 	var list []subscriptions.Delivery
 	for {
 		if list, err = consumer.Next(ctx, list); err != nil {
@@ -301,18 +305,20 @@ type outgoing struct {
 
 func (o *outgoing) send(d *subscriptions.Delivery) error {
 	e := d.Event
-	if o.allow == nil || e.Unresolved || o.allow(e.Stream, e.Revision) {
+	here := e.Original() // the link, if there is one: it stands in the stream that is read
+	visible := o.allow == nil || o.allow(here.Stream, here.Revision)
+	if visible && (e.Link == nil || o.allow == nil || o.allow(e.Stream, e.Revision)) {
 		return o.frames.delivery(e, d.Retries)
 	}
 	switch {
-	case e.Link != nil:
+	case visible:
 		hidden := *e.Link
 		hidden.Unresolved = true
 		return o.frames.delivery(&hidden, d.Retries)
 	case o.key.Stream != stream.AllStream:
-		return &denied{caller: o.caller, action: access.Read, stream: e.Stream}
+		return &denied{caller: o.caller, action: access.Read, stream: here.Stream}
 	}
-	o.consumer.Nack(group.ActionPark, "the consumer "+o.caller+" may not read the event's stream", e.ID)
+	o.consumer.Nack(group.ActionPark, "the consumer "+o.caller+" may not read the event's stream", here.ID)
 	return nil
 }
 

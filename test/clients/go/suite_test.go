@@ -32,7 +32,7 @@ const officialModule = "github.com/kurrent-io/KurrentDB-Client-Go"
 // its stream) and user certificates.
 var officialTests = []string{
 	"TestAppendEventsSuite", "TestReadStreamSuite", "TestReadAllSuite", "TestDeleteSuite", "TestSubscriptionSuite",
-	"TestMultiAppendEventsSuite", "TestConnectionSuite", "TestTLS/(Default|DefaultsWithCertificate|WithoutCertificateAndVerify|testTLSWithoutCertificate|WithCertificate|WithCertificateFromAbsoluteFile|WithInvalidCertificate)",
+	"TestMultiAppendEventsSuite", "TestConnectionSuite", "TestTLS/(Default|DefaultsWithCertificate|WithoutCertificateAndVerify|testTLSWithoutCertificate|WithCertificate|WithCertificateFromAbsoluteFile|WithCertificateFromRelativeFile|WithInvalidCertificate)",
 	"TestPersistentSubscriptionReadSuite", "TestPersistentSubscriptionSuite", "TestInsecureAuthenticationSuite", "TestSecureAuthenticationSuite",
 	"TestClusterSuite",
 	"TestConnectionStringSuite", "TestPositionParsingSuite", "TestUUIDParsingSuite", "TestTypes", "TestVersionParsing.*",
