@@ -279,6 +279,8 @@ test("an append that requires the leader names it when refused", async () => {
   await c.dispose();
 });
 
+require("./persistent.js")({ test, client, cluster, direct, events, newStream, expecting, nodes, isOld });
+
 (async () => {
   for (const c of cases) {
     const line = { name: c.name, ok: true, error: "" };
