@@ -231,7 +231,7 @@ func createSettings(s *persistent.CreateReq_Settings) group.Settings {
 
 func updateSettings(s *persistent.UpdateReq_Settings) group.Settings {
 	c := commonSettings(s)
-	// Newer clients do not send the number, which then reads as the first: a group keeps its strategy unless another one is named.
+	// The first number is also what clients send for a strategy that has none: what it means is left to the group.
 	if n := s.GetNamedConsumerStrategy(); n != persistent.UpdateReq_DispatchToSingle {
 		c.Strategy = group.Strategy(n.String())
 	}

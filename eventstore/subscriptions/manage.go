@@ -109,7 +109,10 @@ func (s *Service) Update(ctx context.Context, k Key, c Config, by string) error 
 		return &NotFoundError{k}
 	}
 	if c.Settings.Strategy == "" {
-		c.Settings.Strategy = subscription.Strategy(g.entry.Strategy)
+		// The number that stands for DispatchToSingle is also what a client sends that wants a strategy without one.
+		if c.Settings.Strategy = subscription.DispatchToSingle; g.entry.Strategy == string(subscription.PinnedByCorrelation) {
+			c.Settings.Strategy = subscription.PinnedByCorrelation
+		}
 	}
 	c.Filter = g.entry.filter()
 	if err := c.check(k); err != nil {
