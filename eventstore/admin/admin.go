@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"baton/eventstore/membership"
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
@@ -28,12 +30,14 @@ type Node interface {
 	AddMember(ctx context.Context, member membership.Member) (membership.Member, error)
 	RemoveMember(ctx context.Context, nameOrID string) error
 	HelloHandler() http.Handler
+	Collectors() []prometheus.Collector
 }
 
 // Services is what the routes need of the gRPC server; *rpc.Server is one.
 type Services interface {
 	Stats() map[string]string
 	Counters() rpc.Counters
+	Collectors() []prometheus.Collector
 }
 
 const (

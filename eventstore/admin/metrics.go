@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -13,6 +14,8 @@ import (
 // metrics serves the node's figures as Prometheus text. They are gathered when asked for.
 func (h *handler) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
+	registry.MustRegister(h.Node.Collectors()...)
+	registry.MustRegister(h.Services.Collectors()...)
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &nodeCollector{h})
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
@@ -31,7 +34,12 @@ var (
 	aliveDesc      = describe("voters_alive", "Voters seen alive by this node.")
 	appendsDesc    = describe("appends_total", "Appends by outcome.", "outcome")
 	readsDesc      = describe("reads_total", "Finite reads begun.")
-	subscribedDesc = describe("subscriptions", "Catch-up subscriptions running.")
+	subscribedDesc = describe("subscriptions", "Subscriptions running.")
+
+	// Names that boards and alerts made for upstream's servers ask for.
+	checkpointsDesc = prometheus.NewDesc("kurrentdb_checkpoints", "Positions in the log: writer is its durable end, chaser what is committed, index what readers see.", []string{"name", "read"}, nil)
+	statusesDesc    = prometheus.NewDesc("kurrentdb_statuses", "Time at which the node was last in its present state, seconds since 1970.", []string{"name", "status"}, nil)
+	ioDesc          = prometheus.NewDesc("kurrentdb_io_bytes", "Bytes of log this node has written.", []string{"activity"}, nil)
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -39,7 +47,8 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{upDesc, lagDesc, roleDesc, termDesc, logDesc, commitDesc, appliedDesc, votersDesc, aliveDesc, appendsDesc, readsDesc, subscribedDesc} {
+	for _, d := range []*prometheus.Desc{upDesc, lagDesc, roleDesc, termDesc, logDesc, commitDesc, appliedDesc, votersDesc, aliveDesc, appendsDesc, readsDesc, subscribedDesc,
+		checkpointsDesc, statusesDesc, ioDesc} {
 		out <- d
 	}
 }
@@ -72,6 +81,11 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		gauge(logDesc, float64(self.LogPosition))
 		gauge(commitDesc, float64(self.CommitPosition))
 		gauge(appliedDesc, float64(self.AppliedPosition))
+		for name, position := range map[string]uint64{"writer": self.LogPosition, "chaser": self.CommitPosition, "index": self.AppliedPosition} {
+			gauge(checkpointsDesc, float64(position), name, "non-flushed")
+		}
+		gauge(statusesDesc, float64(time.Now().Unix()), "Node", string(self.State))
+		count(ioDesc, self.LogPosition, "written")
 	}
 	gauge(termDesc, float64(view.Term))
 	gauge(votersDesc, float64(view.Quorum.Voters))

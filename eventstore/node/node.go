@@ -49,6 +49,7 @@ type Node struct {
 	storage  *replica.Storage
 	index    index.Index
 	machine  *replica.Machine
+	metrics  metrics
 	reader   *reader.Reader
 	network  *peer.Network
 	peerAddr string
@@ -80,7 +81,8 @@ func Start(cfg Config) (*Node, error) {
 		return nil, refusal
 	}
 	n := &Node{
-		cfg: cfg, fs: cfg.FS, clock: clock.Real(), changed: make(chan struct{}),
+		metrics: newMetrics(),
+		cfg:     cfg, fs: cfg.FS, clock: clock.Real(), changed: make(chan struct{}),
 		done: make(chan error, 1), stopped: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -235,7 +237,7 @@ func (n *Node) startReplica() error {
 	r, err := replica.New(replica.Options{
 		Core:      replica.CoreConfig{ID: uint64(id.ID), Storage: n.storage, Machine: n.machine},
 		TickEvery: n.cfg.TickEvery, Send: n.network.Send, IDs: n.reader,
-		Changed: n.replicaChanged, Logger: n.cfg.Logger,
+		Changed: n.replicaChanged, Wrote: n.metrics.wrote, Logger: n.cfg.Logger,
 	})
 	if err != nil {
 		return err

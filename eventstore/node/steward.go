@@ -66,6 +66,7 @@ func (s *steward) statusChanged(status *replica.Status) {
 		reason = "the leader resigned"
 	}
 	s.lastLead = status.Lead
+	s.node.metrics.elections.Inc()
 	s.roleChange = &membership.RoleChange{
 		At: stamp(time.Now()), Term: status.Term, Leader: membership.MemberID(status.Lead), Reason: reason,
 	}

@@ -39,7 +39,10 @@ type Options struct {
 	// Changed is called on the loop when leader, term, serving, configuration or
 	// roster may have changed. It must not block or call back.
 	Changed func(Status)
-	Logger  *slog.Logger
+	// Wrote is told by the append thread how long a durable write took; nil tells
+	// nobody.
+	Wrote  func(time.Duration)
+	Logger *slog.Logger
 }
 
 // Status is a snapshot of a Replica. It is never changed once published.
@@ -379,9 +382,13 @@ func (r *Replica) appendThread() {
 			for len(list) > 0 && job.join(list[0]) {
 				list = list[1:]
 			}
+			began := r.clock.Now()
 			if err := job.Run(r.opts.Core.Storage); err != nil {
 				r.fail(err)
 				return
+			}
+			if r.opts.Wrote != nil {
+				r.opts.Wrote(r.clock.Now().Sub(began))
 			}
 			r.appended(job)
 		}

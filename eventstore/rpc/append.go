@@ -138,11 +138,12 @@ func (s *Server) propose(ctx context.Context, cmd *stream.Command, leaderOnly bo
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, replica.ErrTimeout)
 		defer cancel()
 	}
+	began := time.Now()
 	outcome, err := s.backend.Append(ctx, cmd, leaderOnly)
 	if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
 		err = replica.ErrTimeout
 	}
-	s.metrics.appended(&outcome, err)
+	s.metrics.appended(&outcome, err, began)
 	return outcome, err
 }
 

@@ -268,7 +268,8 @@ func (c *batchCall) complete(b *batch) error {
 		return nil
 	}
 	started = true
-	u := &underWay{batch: b, cmd: cmd, deadline: time.Now().Add(min(timeout, c.server.writeTimeout)), done: make(chan struct{}), before: c.tail(b.target.stream)}
+	now := time.Now()
+	u := &underWay{batch: b, cmd: cmd, began: now, deadline: now.Add(min(timeout, c.server.writeTimeout)), done: make(chan struct{}), before: c.tail(b.target.stream)}
 	c.tails[b.target.stream] = u
 	if starter, ok := c.server.backend.(Starter); ok && !u.before.waiting() {
 		proposal, err := starter.Start(cmd)
@@ -294,6 +295,7 @@ type underWay struct {
 	proposal *replica.Proposal // nil: not started on this node
 	before   *underWay         // the append before it to the same stream; nil if there is none
 	done     chan struct{}     // closed when it has been answered
+	began    time.Time
 }
 
 // waiting says that an append goes by way of another node, so that later ones must not be started here before it is done.
@@ -374,7 +376,7 @@ func (c *batchCall) finish(u *underWay, outcome stream.Outcome, err error) {
 	defer c.running.Done()
 	defer close(u.done)
 	u.before, u.cmd = nil, nil // a chain of them would keep every append of the call in memory
-	c.server.metrics.appended(&outcome, err)
+	c.server.metrics.appended(&outcome, err, u.began)
 	var notLeader *replica.NotLeaderError
 	if errors.As(err, &notLeader) && leaderTrailer(notLeader) != nil {
 		c.stop(err) // the one answer that ends the whole call

@@ -85,9 +85,12 @@ type metrics struct {
 	done, refused, failed atomic.Uint64 // appends by outcome
 	reads                 atomic.Uint64
 	subscriptions         atomic.Int64 // running now
+	durations             durations
 }
 
-func (m *metrics) appended(o *stream.Outcome, err error) {
+// appended counts an append and takes down how long it took.
+func (m *metrics) appended(o *stream.Outcome, err error, began time.Time) {
+	m.durations.append.observe(began, err)
 	switch {
 	case err != nil:
 		m.failed.Add(1)
@@ -115,6 +118,7 @@ func New(o Options) *Server {
 		backend: o.Backend, access: o.Access, shutdown: o.Shutdown, logger: o.Logger, started: time.Now(), writeTimeout: o.WriteTimeout,
 		limits: stream.Limits{MaxEventBytes: o.MaxEventBytes, MaxAppendBytes: o.MaxAppendBytes},
 	}
+	s.metrics.durations = newDurations()
 	if s.access == nil {
 		s.access = &Access{}
 	}
