@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"time"
 
+	"baton/control/engine"
 	"baton/control/executor"
 	"baton/control/failover"
+	"baton/control/health"
 	"baton/control/keeper"
 )
 
@@ -258,6 +260,12 @@ func (s *Server) postRemoveLostWrites(ctx context.Context, in *removeLostWritesI
 func (s *Server) getWhatIf(ctx context.Context, in *whatIfInput) (*body[WhatIf], error) {
 	if s.Keeper == nil {
 		return nil, noKeeper()
+	}
+	if c, ok := s.Inventory.Cluster(in.ID); ok && c.Engine == engine.EventStore {
+		if snap, ok := s.Monitor.Snapshot(in.ID); ok && snap.Node(in.Node) != nil {
+			o := health.IfLost(&snap, in.Node)
+			return &body[WhatIf]{WhatIf{Sentence: o.Sentence, Next: o.Next, LossBound: o.Loss, Steps: []string{}}}, nil
+		}
 	}
 	a, err := s.Keeper.WhatIf(in.ID, in.Node)
 	if err != nil {

@@ -162,7 +162,11 @@ func (s *Server) getAvailability(_ context.Context, in *availabilityInput) (*bod
 	if known > 0 {
 		share := 100 * max(0, (up-stalled).Seconds()) / known.Seconds()
 		out.Percent = &share
-		text := strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.4f", share), "0"), ".")
+		digits := 4
+		if known < 24*time.Hour {
+			digits = 2
+		}
+		text := strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.*f", digits, share), "0"), ".")
 		out.Sentence = fmt.Sprintf("Took writes for %s %% of the %s that are known", text, spanText(known))
 	}
 	return &body[Availability]{out}, nil

@@ -3,100 +3,15 @@
 // server alone), one with the right name (done), roles that change on the page
 // without a reload, the audit, the way back.
 //
-// Environment:
-//   BATON_URL         address of the control plane, default http://127.0.0.1:8400
-//   BATON_SETUP       the one-use set-up link, or the token in it
-//   BATON_ARTIFACTS   folder for screenshots, default artifacts
-//   CHROMIUM          default /usr/bin/chromium
-//   BATON_USER, BATON_PASSWORD   the account to make; or to use, if BATON_SETUP is empty
-//
-// Exit code 0 when every step passed. The last line counts them.
+// Environment: see driver.mjs. Exit code 0 when every step passed. The last
+// line counts them.
 
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { chromium } from 'playwright-core';
-
-const base = (process.env.BATON_URL ?? 'http://127.0.0.1:8400').replace(/\/$/, '');
-const token = (process.env.BATON_SETUP ?? '').replace(/^.*#token=/, '');
-const out = process.env.BATON_ARTIFACTS ?? 'artifacts';
-const username = process.env.BATON_USER ?? 'admin';
-const password = process.env.BATON_PASSWORD ?? 'pass the baton without losing a write';
+import { base, drive, must, password, token, uiMs, until, username } from './driver.mjs';
 
 /** A cluster that just started founds itself, elects and is observed within this time. */
-const readyMs = 90_000;
-/** Chromium on a busy machine. */
-const uiMs = 30_000;
+const readyMs = 180_000;
 
-mkdirSync(out, { recursive: true });
-const profile = mkdtempSync(join(tmpdir(), 'baton-browser-'));
-const browser = await chromium.launchPersistentContext(profile, {
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  headless: true,
-  viewport: { width: 1440, height: 900 },
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
-const page = browser.pages()[0] ?? (await browser.newPage());
-page.setDefaultTimeout(uiMs);
-
-const foreign = [];
-const broken = [];
-page.on('request', (r) => {
-  const { origin, protocol } = new URL(r.url());
-  if (protocol.startsWith('http') && origin !== new URL(base).origin) foreign.push(r.url());
-});
-page.on('pageerror', (e) => broken.push(String(e)));
-page.on('console', (m) => m.type() === 'error' && !/Failed to load resource/.test(m.text()) && broken.push(m.text()));
-
-let passed = 0;
-let failed = 0;
-let shots = 0;
-const shot = (name) => page.screenshot({ path: join(out, `${String(++shots).padStart(2, '0')}-${name}.png`) });
-
-function must(fact, said) {
-  if (!fact) throw new Error(said);
-}
-
-async function step(name, act) {
-  const began = Date.now();
-  try {
-    await act();
-    passed++;
-    console.log(`ok   ${name} (${Date.now() - began} ms)`);
-  } catch (error) {
-    failed++;
-    console.log(`FAIL ${name}: ${String(error.message ?? error).split('\n').slice(0, 4).join(' | ')}`);
-    await shot(`failed-${name.replace(/[^a-z0-9]+/gi, '-').slice(0, 60)}`).catch(() => {});
-  }
-}
-
-/** Calls the API from inside the page, with its cookie, as the dashboard does. */
-const call = (method, path, body) =>
-  page.evaluate(
-    async ([m, p, b]) => {
-      const answer = await fetch(`/api/v1${p}`, { method: m, headers: { 'Content-Type': 'application/json' }, body: b === null ? undefined : JSON.stringify(b) });
-      const text = await answer.text();
-      let json = null;
-      try {
-        json = JSON.parse(text);
-      } catch {
-        // The caller sees the status.
-      }
-      return { status: answer.status, json };
-    },
-    [method, path, body ?? null],
-  );
-
-async function until(what, within, fact) {
-  const deadline = Date.now() + within;
-  let last;
-  while (Date.now() < deadline) {
-    last = await fact();
-    if (last) return last;
-    await new Promise((r) => setTimeout(r, 100));
-  }
-  throw new Error(`${what}: not within ${within / 1000} s`);
-}
+const { page, step, shot, call, end } = await drive('promote');
 
 const cluster = async (id) => (await call('GET', `/clusters/${id}`)).json;
 const leads = (n) => n.role === 'leader' || n.role === 'primary';
@@ -127,8 +42,8 @@ async function confirm(name) {
 }
 async function result() {
   const panel = page.locator('[data-testid=operation]');
-  const state = await until('the end of the operation', uiMs, async () => {
-    const s = await panel.getAttribute('data-state').catch(() => null);
+  const state = await until('the end of the operation', readyMs, async () => {
+    const s = await panel.getAttribute('data-state');
     return s && s !== 'running' && s !== 'requested' ? s : null;
   });
   must(state === 'done', `the operation ended ${state}: ${await panel.innerText()}`);
@@ -304,17 +219,7 @@ try {
     }
   });
 
-  await step('the page asked nobody else and had no error', async () => {
-    must(foreign.length === 0, `requests to ${foreign.slice(0, 3).join(', ')}`);
-    must(broken.length === 0, broken.slice(0, 3).join(' | '));
-  });
 } catch (error) {
-  failed++;
-  console.log(`FAIL ${String(error.stack ?? error)}`);
-  await shot('stopped').catch(() => {});
-} finally {
-  await browser.close();
-  rmSync(profile, { recursive: true, force: true });
+  await step('the script itself', () => Promise.reject(error));
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exit(failed === 0 ? 0 : 1);
+process.exit(await end());

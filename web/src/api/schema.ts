@@ -518,6 +518,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters/{id}/lost-writes/{bundle}/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Remove for good what was saved of a former primary */
+        post: operations["lost-writes-remove"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/clusters/{id}/nodes": {
         parameters: {
             query?: never;
@@ -1188,6 +1205,112 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/terminal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The terminal of a ticket (WebSocket)
+         * @description Subprotocol baton-terminal.v1. Binary messages are what is typed, and what is shown. Text messages are JSON: from the server `{type: hello|mode|warning|end, role, level, text, ...}`; to it `{type: "size", columns, rows}`, `{type: "shown", bytes}` for output that was shown (without it output stops after 128 KiB), `{type: "write", typedName}`, `{type: "read-only"}`.
+         */
+        get: operations["terminal"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/terminal/recordings/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a terminal showed (asciicast v2) */
+        get: operations["terminal-recording"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/terminal/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Terminals that are open, and those before */
+        get: operations["terminal-sessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/terminal/sessions/{id}/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End a terminal */
+        post: operations["terminal-end"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/terminal/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Limits of terminals */
+        get: operations["terminal-settings"];
+        /** Change the limits of terminals */
+        put: operations["terminal-settings-put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/terminal/tickets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A one-use ticket for a terminal on a node */
+        post: operations["terminal-ticket"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokens": {
         parameters: {
             query?: never;
@@ -1838,6 +1961,9 @@ export interface components {
             to: string[];
             user?: string;
         };
+        EndTerminal: {
+            reason?: string;
+        };
         Endpoint: {
             /** @description ids of those that serve it now */
             agents: string[];
@@ -1853,6 +1979,8 @@ export interface components {
              */
             heldNow: number;
             host: string;
+            /** @description the address last refused for its network, empty when none was */
+            lastOutside: string;
             /**
              * Format: double
              * @description how long requests waited at the last move
@@ -1883,6 +2011,11 @@ export interface components {
         EndpointCounters: {
             /** Format: int64 */
             connections: number;
+            /**
+             * Format: int64
+             * @description connections refused: not from a network that may connect
+             */
+            outside: number;
             /**
              * Format: int64
              * @description requests refused after waiting
@@ -2029,6 +2162,16 @@ export interface components {
             node: string;
             role: string;
         };
+        HostLimit: {
+            agent: string;
+            host: string;
+            /**
+             * @description trial: taken back by itself should the agent lose its link within 30 s
+             * @enum {string}
+             */
+            state: "in force" | "trial" | "taken back" | "not possible" | "not yet";
+            why: string;
+        };
         HostList: {
             hosts: components["schemas"]["Host"][];
         };
@@ -2139,6 +2282,8 @@ export interface components {
             /** @description that took over from it */
             generation: string;
             host: string;
+            /** @description to remove it by */
+            id: string;
             node: string;
             /** @description on that host */
             path: string;
@@ -2399,6 +2544,7 @@ export interface components {
             /** Format: int64 */
             maxLossBytes?: number;
             mode?: string;
+            overrides?: ("networks.caller" | "networks.clients")[];
             restartFirst?: boolean;
             /** @description 64-bit integer as a decimal string */
             revision?: string;
@@ -2526,6 +2672,11 @@ export interface components {
             fix: string;
             title: string;
         };
+        RemoveLostWritesRequest: {
+            reason?: string;
+            /** @description the name of the node they were saved of */
+            typedName: string;
+        };
         RemoveRequest: {
             /** @description 64-bit integer as a decimal string */
             generation: string;
@@ -2618,6 +2769,8 @@ export interface components {
             consequences: string[];
             ifNodeDies: components["schemas"]["NodeOutcome"][];
             ifPrimaryDies: string;
+            /** @description by host: whether direct connections are limited to the networks */
+            limits: components["schemas"]["HostLimit"][];
             /** @description set when the change goes on as an operation */
             operationId: string | null;
             policy: components["schemas"]["PolicyView"];
@@ -2692,8 +2845,100 @@ export interface components {
              */
             priority?: number;
         };
+        TerminalSession: {
+            /** Format: date-time */
+            beganAt: string;
+            /**
+             * Format: int64
+             * @description of the recording, once it ended
+             */
+            bytes: number;
+            /**
+             * Format: int64
+             * @description carried out that may have changed something
+             */
+            changes: number;
+            cluster: string;
+            /**
+             * Format: int64
+             * @description typed; lines, of an OS shell
+             */
+            commands: number;
+            /**
+             * Format: date-time
+             * @description null while it is open
+             */
+            endedAt: string | null;
+            host: string;
+            id: string;
+            /** @enum {string} */
+            kind: "engine" | "admin" | "os";
+            /** @description it is open and you may end it */
+            mayEnd: boolean;
+            /** @description you may see its recording */
+            mayRead: boolean;
+            node: string;
+            reason: string;
+            /** Format: int64 */
+            refused: number;
+            /** @description an OS shell runs as */
+            user: string;
+            who: string;
+            /** @description why it ended */
+            why: string;
+            /** @description it may change something; for one that ended, it might at its end */
+            write: boolean;
+            yours: boolean;
+        };
+        TerminalSessions: {
+            sessions: components["schemas"]["TerminalSession"][];
+        };
+        TerminalSettings: {
+            /** Format: int64 */
+            idleMinutes: number;
+            /**
+             * Format: int64
+             * @description recordings are kept so long, at most 1 GiB of them
+             */
+            keepDays: number;
+            /** @description shells of hosts may be opened; a host's agent can forbid them too */
+            osAllowed: boolean;
+        };
         TestResult: {
             deliveries: components["schemas"]["Delivery"][];
+        };
+        Ticket: {
+            /** Format: date-time */
+            expiresAt: string;
+            /**
+             * Format: int64
+             * @description without a key pressed it ends
+             */
+            idleSeconds: number;
+            ticket: string;
+        };
+        TicketRequest: {
+            cluster: string;
+            /**
+             * Format: int64
+             * @default 80
+             */
+            columns: number;
+            /**
+             * @description the engine's shell, the same with commands that change the server (admin), a shell of the host (admin)
+             * @enum {string}
+             */
+            kind: "engine" | "admin" | "os";
+            node: string;
+            reason?: string;
+            /**
+             * Format: int64
+             * @default 24
+             */
+            rows: number;
+            typedName?: string;
+            /** @description engine: commands may change data */
+            write?: boolean;
         };
         Token: {
             /** Format: date-time */
@@ -3908,6 +4153,42 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LostWrites"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "lost-writes-remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                bundle: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveLostWritesRequest"];
+            };
+        };
         responses: {
             /** @description OK */
             200: {
@@ -5300,6 +5581,210 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SetupState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    terminal: {
+        parameters: {
+            query: {
+                ticket: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a terminal */
+            101: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    "terminal-recording": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description one JSON value a line */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-asciicast": string;
+                };
+            };
+        };
+    };
+    "terminal-sessions": {
+        parameters: {
+            query?: {
+                cluster?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TerminalSessions"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "terminal-end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndTerminal"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TerminalSession"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "terminal-settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TerminalSettings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "terminal-settings-put": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TerminalSettings"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TerminalSettings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "terminal-ticket": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TicketRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Ticket"];
                 };
             };
             /** @description Error */

@@ -210,10 +210,11 @@ function Person({ username, role }: { username: string; role: string }) {
       <LiveSign />
       <Menu position="top-start" width={216} shadow="md">
         <Menu.Target>
-          <Button variant="subtle" color="gray" fullWidth justify="flex-start" px={8} h={44} leftSection={<IconUserCircle size={20} stroke={1.6} />} rightSection={<IconChevronUp size={14} />} classNames={{ label: classes.personLabel }} aria-label={`${username}, ${role}: account and appearance`}>
+          <Button variant="subtle" color="gray" fullWidth justify="flex-start" px={8} h={44} leftSection={<IconUserCircle size={20} stroke={1.6} />} rightSection={<IconChevronUp size={14} />} classNames={{ label: classes.personLabel }}>
             <span className={classes.person}>
               <span>{username}</span>
               <span className="faint">{role}</span>
+              <span className="visually-hidden">: account and appearance</span>
             </span>
           </Button>
         </Menu.Target>

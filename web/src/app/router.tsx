@@ -93,6 +93,8 @@ export interface ClusterSearch {
   row?: string;
   /** Audit filter. */
   outcome?: string;
+  /** Node the terminal is for. */
+  on?: string;
 }
 
 const text = (v: unknown): string | undefined =>
@@ -103,7 +105,7 @@ const cluster = createRoute({
   path: '/clusters/$id',
   validateSearch: (s: Record<string, unknown>): ClusterSearch => {
     const all: ClusterSearch = {
-      op: text(s.op), promote: text(s.promote), undo: text(s.undo), node: text(s.node), row: text(s.row), outcome: text(s.outcome),
+      op: text(s.op), promote: text(s.promote), undo: text(s.undo), node: text(s.node), row: text(s.row), outcome: text(s.outcome), on: text(s.on),
     };
     return Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined));
   },
@@ -140,6 +142,18 @@ const settings = createRoute({
   component: lazyRouteComponent(() => import('../features/settings/ClusterSettingsTab'), 'ClusterSettingsTab'),
 });
 
+const terminal = createRoute({
+  getParentRoute: () => cluster,
+  path: '/terminal',
+  component: lazyRouteComponent(() => import('../features/terminal/TerminalTab'), 'TerminalTab'),
+});
+
+const replay = createRoute({
+  getParentRoute: () => cluster,
+  path: '/terminal/$session',
+  component: lazyRouteComponent(() => import('../features/terminal/ReplayPage'), 'ReplayPage'),
+});
+
 const incident = createRoute({
   getParentRoute: () => cluster,
   path: '/incidents/$op',
@@ -158,7 +172,7 @@ const tree = root.addChildren([
   signIn,
   shell.addChildren([
     home, clusters, newCluster, adopt, activity, backupsOfAll, alerts, approvals, hosts, users, settingsOfAll, account,
-    cluster.addChildren([overview, nodes, backups, audit, settings, operation, incident]),
+    cluster.addChildren([overview, nodes, backups, audit, settings, terminal, replay, operation, incident]),
   ]),
 ]);
 

@@ -87,6 +87,11 @@ export function ClusterPage() {
             Backups
           </Tab>
         )}
+        {has('POST /terminal/tickets') && (
+          <Tab to="/clusters/$id/terminal" id={id}>
+            Terminal
+          </Tab>
+        )}
         <Tab to="/clusters/$id/audit" id={id}>
           Audit
         </Tab>
@@ -113,7 +118,7 @@ export function ClusterPage() {
   );
 }
 
-function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/backups' | '/clusters/$id/audit' | '/clusters/$id/settings'; id: string; exact?: boolean; children: React.ReactNode }) {
+function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/backups' | '/clusters/$id/terminal' | '/clusters/$id/audit' | '/clusters/$id/settings'; id: string; exact?: boolean; children: React.ReactNode }) {
   return (
     <Link
       to={to}

@@ -27,6 +27,7 @@ export function FailoverPanel({ cluster }: { cluster: ClusterDetail }) {
   const resume = useChange(() => api.post(path('clusters', cluster.id, 'failover', 'pause'), { minutes: 0, reason: 'resumed from the dashboard' }), keys.cluster(cluster.id));
   const acknowledge = useChange(() => api.post(path('clusters', cluster.id, 'failover', 'acknowledge'), {}), keys.cluster(cluster.id));
   const { lease, failover } = cluster;
+  if (cluster.engine === 'eventstore') return <Elected />;
   if (!lease && !failover) return null;
   const state = failover ? failoverSentence(failover, now) : null;
   const until = (at: string | null | undefined) => (at ? Math.max(0, Date.parse(at) - now) : 0);
@@ -86,6 +87,15 @@ export function FailoverPanel({ cluster }: { cluster: ClusterDetail }) {
       )}
       {forcing && <FailoverDialog cluster={cluster} onClose={() => setForcing(false)} />}
       {pausing && <PauseDialog cluster={cluster} onClose={() => setPausing(false)} />}
+    </Panel>
+  );
+}
+
+/** Clusters of this engine need nobody for it. */
+function Elected() {
+  return (
+    <Panel title="If the leader dies" aside={<StatusBadge tone="ok">Elected</StatusBadge>}>
+      <p className={classes.sentence}>The voters elect another leader among themselves within moments, as long as a majority of them answers. An acknowledged write is on the disks of a majority and is kept.</p>
     </Panel>
   );
 }

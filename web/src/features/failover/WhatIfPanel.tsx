@@ -28,7 +28,7 @@ export function WhatIfPanel({ cluster }: { cluster: ClusterDetail }) {
             <Facts
               single
               facts={[
-                ['Next to lead', a.next || 'nobody'],
+                ['Next to lead', a.next || (cluster.engine === 'eventstore' && !/stop/.test(a.sentence) ? 'whom the voters elect' : 'nobody')],
                 ['May lose', sentenceCase(a.lossBound || 'unknown')],
               ]}
             />

@@ -178,7 +178,8 @@ function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode; onOpen: 
         )}
       </td>
       <td data-label="Promotable" className={classes.wide}>
-        <button type="button" className={classes.why} onClick={onOpen} aria-label={`Report of ${n.name}: ${n.promotable.ok ? 'promotable' : `not promotable, ${bareReason(n.promotable.reason)}`}`}>
+        <button type="button" className={classes.why} onClick={onOpen}>
+          <span className="visually-hidden">Report of {n.name}, promotable:</span>
           <StatusBadge tone={n.promotable.ok ? 'ok' : lead ? 'unknown' : 'warn'}>{n.promotable.ok ? 'Yes' : 'No'}</StatusBadge>
           <span className={classes.reason}>{sentenceCase(bareReason(n.promotable.reason))}</span>
         </button>

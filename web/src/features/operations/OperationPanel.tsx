@@ -90,11 +90,11 @@ function Loss({ op }: { op: Operation }) {
       </div>
     );
   }
-  const lost = toNumber(op.proof.lost) ?? 0;
+  const lost = toNumber(op.proof.lost);
   return (
-    <div className={classes.stat} data-phase={lost > 0 ? 'lost' : 'after'}>
+    <div className={classes.stat} data-phase={lost !== null && lost > 0 ? 'lost' : 'after'}>
       <span className={classes.statLabel}>Acknowledged writes lost</span>
-      <span className={`num ${classes.statValue}`}>{group(op.proof.lost)}</span>
+      <span className={`num ${classes.statValue}`}>{lost !== null ? group(op.proof.lost) : /at most/.test(op.proof.sentence) ? 'Bounded' : 'Not known'}</span>
       <span className={classes.statNote}>
         {sentenceCase(op.proof.sentence) || `${group(op.proof.acked)} acknowledged, ${group(op.proof.readBack)} read back`}
       </span>

@@ -1,4 +1,5 @@
 import { useEffect, useState } from 'react';
+import { isOver } from '../../api/merge';
 import type { Operation } from '../../api/types';
 import { serverNow } from '../../lib/clock';
 import { milliseconds } from '../../lib/format';
@@ -27,7 +28,7 @@ export function StallCounter({ op }: { op: Operation }) {
         {clock.phase === 'before' ? '0 ms' : milliseconds(clock.ms)}
       </span>
       <span className={classes.statNote}>
-        {clock.phase === 'before' ? 'stall so far' : clock.measured ? 'by a probe that writes every 10 ms' : clock.phase === 'running' ? 'and counting' : 'by the steps’ times; the probe’s figure follows'}
+        {clock.phase === 'before' ? 'stall so far' : clock.measured ? 'by a probe that writes every 10 ms' : clock.phase === 'running' ? 'and counting' : isOver(op.state) ? 'by the steps’ times: no probe wrote meanwhile' : 'by the steps’ times; the probe’s figure follows'}
       </span>
     </div>
   );

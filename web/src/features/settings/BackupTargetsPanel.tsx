@@ -87,19 +87,19 @@ function AddDialog({ onClose }: { onClose: () => void }) {
       <TextInput label="Name" value={name} onChange={(e) => setName(e.currentTarget.value)} autoComplete="off" spellCheck={false} data-autofocus />
       <Choice label="Kind" value={kind} onChange={setKind} options={[{ value: 'directory', title: 'Directory', consequence: 'On the hosts of the agents; a network mount survives the loss of a machine.' }, { value: 's3', title: 'S3', consequence: 'Any server that speaks it.' }]} />
       {kind === 'directory' ? (
-        <TextInput label="Path" placeholder="/var/backups/baton" value={location} onChange={(e) => setLocation(e.currentTarget.value)} spellCheck={false} />
+        <TextInput label="Path" placeholder="/var/backups/baton" value={location} onChange={(e) => setLocation(e.currentTarget.value)} spellCheck={false} autoComplete="off" />
       ) : (
         <>
           <FieldRow>
-            <TextInput label="Endpoint" placeholder="s3.example.org:9000" {...field('endpoint')} />
-            <TextInput label="Region" {...field('region')} />
+            <TextInput label="Endpoint" placeholder="s3.example.org:9000" {...field('endpoint')} autoComplete="off" />
+            <TextInput label="Region" {...field('region')} autoComplete="off" />
           </FieldRow>
           <FieldRow>
-            <TextInput label="Bucket" {...field('bucket')} />
-            <TextInput label="Prefix" {...field('prefix')} />
+            <TextInput label="Bucket" {...field('bucket')} autoComplete="off" />
+            <TextInput label="Prefix" {...field('prefix')} autoComplete="off" />
           </FieldRow>
           <FieldRow>
-            <TextInput label="Access key" {...field('accessKey')} />
+            <TextInput label="Access key" {...field('accessKey')} autoComplete="off" />
             <PasswordInput label="Secret key" description="Kept sealed." {...field('secretKey')} />
           </FieldRow>
           <Switch checked={s3.plainHttp} onChange={(e) => setS3({ ...s3, plainHttp: e.currentTarget.checked })} label="Without TLS" description="Only inside a network you trust; backups are encrypted either way." />

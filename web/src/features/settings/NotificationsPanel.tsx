@@ -65,12 +65,12 @@ function Form({ saved }: { saved: Notifications }) {
       {mail !== null && (
         <>
           <FieldRow>
-            <TextInput label="Server" value={mail.host} onChange={(e) => setMail({ ...mail, host: e.currentTarget.value })} placeholder="smtp.example.org" spellCheck={false} />
+            <TextInput label="Server" value={mail.host} onChange={(e) => setMail({ ...mail, host: e.currentTarget.value })} placeholder="smtp.example.org" spellCheck={false} autoComplete="off" />
             <NumberField label="Port" value={mail.port} onChange={(v) => setMail({ ...mail, port: v ?? 0 })} min={1} max={65535} />
           </FieldRow>
           <FieldRow>
-            <TextInput label="From" value={mail.from} onChange={(e) => setMail({ ...mail, from: e.currentTarget.value })} placeholder="baton@example.org" spellCheck={false} />
-            <TextInput label="To" description="Commas between several." value={to} onChange={(e) => setTo(e.currentTarget.value)} spellCheck={false} />
+            <TextInput label="From" value={mail.from} onChange={(e) => setMail({ ...mail, from: e.currentTarget.value })} placeholder="baton@example.org" spellCheck={false} autoComplete="off" />
+            <TextInput label="To" description="Commas between several." value={to} onChange={(e) => setTo(e.currentTarget.value)} spellCheck={false} autoComplete="off" />
           </FieldRow>
           <FieldRow>
             <TextInput label="User" value={mail.user ?? ''} onChange={(e) => setMail({ ...mail, user: e.currentTarget.value })} autoComplete="off" spellCheck={false} />
@@ -82,7 +82,7 @@ function Form({ saved }: { saved: Notifications }) {
       <span style={{ fontWeight: 550 }}>Webhooks</span>
       {hooks.map((h, i) => (
         <div key={i} className={classes.row}>
-          <TextInput label={i === 0 ? 'Address' : undefined} aria-label="Address of the webhook" value={h.url} onChange={(e) => setHooks(hooks.map((x, j) => (j === i ? { ...x, url: e.currentTarget.value } : x)))} placeholder="https://" spellCheck={false} />
+          <TextInput label={i === 0 ? 'Address' : undefined} aria-label="Address of the webhook" value={h.url} onChange={(e) => setHooks(hooks.map((x, j) => (j === i ? { ...x, url: e.currentTarget.value } : x)))} placeholder="https://" spellCheck={false} autoComplete="off" />
           <PasswordInput label={i === 0 ? 'Secret' : undefined} aria-label="Secret of the webhook" placeholder={h.hasSecret ? 'as it is' : 'signs each message'} value={h.secret ?? ''} onChange={(e) => setHooks(hooks.map((x, j) => (j === i ? { ...x, secret: e.currentTarget.value || undefined } : x)))} autoComplete="new-password" w={200} />
           <Button variant="subtle" color="bad" onClick={() => setHooks(hooks.filter((_, j) => j !== i))}>
             Remove
