@@ -122,7 +122,7 @@ function OpenForm({ cluster: c, node, wanted, onNode, onWanted, onOpen }: OpenPr
     setAsking(true);
     setTrouble(null);
     try {
-      onOpen((await askTicket({ cluster: c.id, node, ...kindOf[wanted], typedName: typed || undefined, reason: reason.trim() || undefined })).ticket);
+      onOpen((await askTicket({ cluster: c.id, node, columns: 80, rows: 24, ...kindOf[wanted], typedName: typed || undefined, reason: reason.trim() || undefined })).ticket);
     } catch (error) {
       setTrouble(troubleFrom(error));
     } finally {
