@@ -333,6 +333,18 @@ func lossOf(r *run, state operation.State) (*operation.Stall, *operation.Proof) 
 		PositionOld: r.value(failover.StepRead, "lastSampled"), PositionNew: r.value(plan.StepPromote, "offset")}
 }
 
+// lostAgain tells that the node this operation made primary surely takes no
+// writes any more: its agent said that its engine is gone and stays stopped, or
+// its own lease is over.
+func (r *run) lostAgain() bool {
+	l := r.e.Leases
+	if l == nil || !r.op.Past || !l.Managed(r.op.Plan.Cluster) {
+		return false
+	}
+	free, _ := l.Free(r.op.Plan.Cluster, r.op.Generation)
+	return free
+}
+
 // overByLease tells that an old primary that cannot be reached surely takes no
 // writes any more, because its lease is over.
 func (r *run) overByLease() bool {

@@ -504,10 +504,13 @@ const attachTime = 15 * time.Second
 // verifyRoles is what makes an operation done: one primary among all, every
 // replica that answers attached to it, a value written there read back here.
 func verifyRoles(ctx context.Context, r *run) (outcome, error) {
-	b, promotedAgain := r.op.Candidate, false
+	b, promotedAgain, lost := r.op.Candidate, false, false
 	err := r.insist(ctx, func() (bool, error) {
 		_, err := r.order(ctx, b, engine.VerifyRole, orderTimeout, "role", string(engine.RolePrimary), "waitMs", "1000")
 		if err != nil && !isStale(err) {
+			if lost = r.lostAgain(); lost {
+				return true, err
+			}
 			// It was restarted before its role was in its file.
 			if _, again := r.order(ctx, b, engine.Promote, orderTimeout); again != nil {
 				return false, err
@@ -516,6 +519,12 @@ func verifyRoles(ctx context.Context, r *run) (outcome, error) {
 		}
 		return isStale(err), err
 	})
+	if lost {
+		// It was promoted, and took writes or could have. What follows is another
+		// failover's, which this operation must not hold up.
+		why := fmt.Sprintf("%s ended again before its role was verified; who follows it is decided anew", b)
+		return outcome{detail: why, values: map[string]string{"attention": why}}, nil
+	}
 	if err != nil {
 		return outcome{}, err
 	}
