@@ -1,4 +1,6 @@
 import { Button, Drawer } from '@mantine/core';
+import { Link } from '@tanstack/react-router';
+import { has } from '../../api/capabilities';
 import type { ClusterDetail, ClusterNode } from '../../api/types';
 import { troubleFrom } from '../../api/errors';
 import { Age, Dated } from '../../components/Age';
@@ -11,7 +13,7 @@ import { cli } from '../../lib/cli';
 import { useReport } from '../report/queries';
 import { bareReason } from '../report/report';
 import { ReportList } from '../report/ReportList';
-import { mayPromote, useSession } from '../session/session';
+import { may, mayPromote, useSession } from '../session/session';
 import classes from './NodeDrawer.module.css';
 
 interface DrawerProps {
@@ -94,6 +96,13 @@ function Body({ cluster, node: n, onPromote }: { cluster: ClusterDetail; node: C
           <Button onClick={() => onPromote(n.name)} disabled={!mayPromote(session.data?.role)}>
             Promote {n.name}
           </Button>
+        )}
+        {has('POST /terminal/tickets') && may.operate(session.data?.role) && (
+          <p>
+            <Link to="/clusters/$id/terminal" params={{ id: cluster.id }} search={{ on: n.name }}>
+              Open a terminal on {n.name}
+            </Link>
+          </p>
         )}
         <Command value={cli.explain(cluster.id, n.name)} prompt label="Copy the command that prints this report" />
       </section>
