@@ -46,6 +46,8 @@ type Options struct {
 // TLS names the files of a secure fleet.
 type TLS struct {
 	CertFile, KeyFile, RootsDir, RootFile string
+	// Authority is a directory that issues every node's certificate; the files are not needed then.
+	Authority string
 }
 
 // Fleet is a set of nodes that seed each other.
@@ -166,9 +168,12 @@ func (f *Fleet) args(i int) []string {
 	if i < len(f.ReadOnly) && f.ReadOnly[i] {
 		args = append(args, "--read-only-replica")
 	}
-	if f.Insecure {
+	switch {
+	case f.Insecure:
 		args = append(args, "--insecure")
-	} else {
+	case f.TLS.Authority != "":
+		args = append(args, "--certificate-authority-path", f.TLS.Authority, "--advertise-host-to-client-as", "localhost")
+	default:
 		args = append(args, "--certificate-file", f.TLS.CertFile, "--certificate-private-key-file", f.TLS.KeyFile,
 			"--trusted-root-certificates-path", f.TLS.RootsDir,
 			"--advertise-host-to-client-as", "localhost")
