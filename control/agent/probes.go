@@ -10,7 +10,8 @@ import (
 )
 
 const (
-	// maxProbes bounds probes running or remembered.
+	// maxProbes bounds probes running or remembered: what one has reported is
+	// kept for a repeated question until others need its place.
 	maxProbes = 64
 	// probeLife ends a probe whose operation never stopped it.
 	probeLife = 15 * time.Minute
@@ -57,8 +58,8 @@ func (p *probes) begin(id string, open func() (engine.Probe, error)) (*runningPr
 			delete(p.byID, old)
 		}
 	}
-	if len(p.byID) >= maxProbes {
-		return nil, &engine.ActionError{Code: CodeBusy, Detail: fmt.Sprintf("%d probes are running or remembered", maxProbes)}
+	if len(p.byID) >= maxProbes && !p.forgetOne() {
+		return nil, &engine.ActionError{Code: CodeBusy, Detail: fmt.Sprintf("%d probes are running", maxProbes), Fix: "wait until the operations they belong to have ended"}
 	}
 	probe, err := open()
 	if err != nil {
@@ -73,6 +74,23 @@ func (p *probes) begin(id string, open func() (engine.Probe, error)) (*runningPr
 		close(r.ended)
 	}()
 	return r, nil
+}
+
+// forgetOne forgets the probe that ended first; false when all run. The caller
+// holds mu.
+func (p *probes) forgetOne() bool {
+	oldest := ""
+	for id, r := range p.byID {
+		select {
+		case <-r.ended:
+			if oldest == "" || r.began.Before(p.byID[oldest].began) {
+				oldest = id
+			}
+		default:
+		}
+	}
+	delete(p.byID, oldest)
+	return oldest != ""
 }
 
 // stopAll ends the probes at the agent's own end; their keys expire or are
