@@ -45,8 +45,8 @@ type redisResult struct {
 func runRedis(args []string) error {
 	f := flag.NewFlagSet(redisCommand, flag.ExitOnError)
 	binary := f.String("baton", "../bin/baton", "path of the binary under test")
-	moves := f.Int("moves", 20, "moves by FAILOVER and by Baton")
-	slow := f.Int("sentinel-moves", 10, "moves by SENTINEL FAILOVER, which take many seconds each")
+	moves := f.Int("moves", 20, "moves by Baton, of each kind")
+	slow := f.Int("native-moves", 10, "moves by FAILOVER and by SENTINEL FAILOVER, which take many seconds each")
 	only := f.String("only", "", "comma list: failover, sentinel, baton, endpoint (empty: all)")
 	_ = f.Parse(args)
 	bin, err := filepath.Abs(*binary)
@@ -63,7 +63,7 @@ func runRedis(args []string) error {
 		mover redisMover
 		moves int
 	}{
-		{"failover", &failoverMover{}, *moves},
+		{"failover", &failoverMover{}, *slow},
 		{"sentinel", &sentinelMover{}, *slow},
 		{"baton", &batonMover{binary: bin}, *moves},
 		{"endpoint", &batonMover{binary: bin, endpoint: true}, *moves},
@@ -110,7 +110,7 @@ func (r *redisResult) row(name string) string {
 const (
 	moveTime = 2 * time.Minute
 	// settleTime is how long servers may take to follow the new primary by themselves.
-	settleTime = 30 * time.Second
+	settleTime = 20 * time.Second
 )
 
 // measureMoves moves the primary of a fresh site around.
