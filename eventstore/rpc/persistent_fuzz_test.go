@@ -73,7 +73,7 @@ func FuzzPersistentRequests(f *testing.F) {
 			if proto.Unmarshal(b, req) != nil {
 				return
 			}
-			_, err = parseList(req)
+			_, _ = parseList(req)
 			return
 		}
 		if err == nil && (k.Stream == "" || k.Group == "") {
