@@ -10,6 +10,7 @@ import (
 	"baton/control/agent"
 	"baton/control/engine"
 	"baton/control/failover"
+	"baton/control/lease"
 	"baton/control/operation"
 	"baton/control/plan"
 )
@@ -341,8 +342,8 @@ func (r *run) lostAgain() bool {
 	if l == nil || !r.op.Past || !l.Managed(r.op.Plan.Cluster) {
 		return false
 	}
-	free, _ := l.Free(r.op.Plan.Cluster, r.op.Generation)
-	return free
+	f, ok := l.Failover(r.op.Plan.Cluster)
+	return ok && f.Lease.Generation == r.op.Generation && (f.Lease.State == lease.Released || f.Lease.State == lease.Expired)
 }
 
 // overByLease tells that an old primary that cannot be reached surely takes no

@@ -598,7 +598,11 @@ func (r *run) attached(ctx context.Context, n string) error {
 // stopProbe ends the probe and keeps what it measured and read back. Without
 // it there is no proof, which the result says; the roles are right all the same.
 func stopProbe(ctx context.Context, r *run) (outcome, error) {
-	v, err := r.order(ctx, r.op.Plan.Node, engine.ProbeStop, readBackTime, "id", r.op.Operation)
+	limit := readBackTime
+	if r.lostAgain() {
+		limit = readTimeout // nothing can be read back, and a failover waits
+	}
+	v, err := r.order(ctx, r.op.Plan.Node, engine.ProbeStop, limit, "id", r.op.Operation)
 	if err != nil {
 		if isStale(err) || ctx.Err() != nil {
 			return outcome{}, err
