@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"baton/gen/eventstore/client"
@@ -98,6 +99,14 @@ func tryConsume(t *testing.T, s *served, stream, group string, buffer int32) (*c
 		t.Fatalf("the first answer is %v", first)
 	}
 	return c, nil
+}
+
+// trailer is what came with the end of the call.
+func (c *consumer) trailer() metadata.MD {
+	if c == nil {
+		return nil
+	}
+	return c.call.Trailer()
 }
 
 // next receives n events.

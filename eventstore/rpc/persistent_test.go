@@ -34,6 +34,7 @@ func TestGroupOfAStream(t *testing.T) {
 		first[0].GetEvent().GetMetadata()["type"] != "counted" || first[0].GetCommitPosition() == 0 {
 		t.Fatalf("got %v", first)
 	}
+	awaitInfo(t, s, "orders", "billing", "everything is read", func(i *persistent.SubscriptionInfo) bool { return i.GetStatus() == "Live" })
 	i := infoOf(t, s, "orders", "billing")
 	if i.GetTotalInFlightMessages() != 3 || i.GetConnections()[0].GetAvailableSlots() != 0 || i.GetLastKnownEventPosition() != "4" || i.GetStartFrom() != "0" ||
 		i.GetStatus() != "Live" || i.GetLastCheckpointedEventPosition() != "" || i.GetNamedConsumerStrategy() != "RoundRobin" {
@@ -51,6 +52,7 @@ func TestGroupOfAStream(t *testing.T) {
 		t.Fatalf("measurements %v", i.GetConnections())
 	}
 	c.stop()
+	awaitInfo(t, s, "orders", "billing", "the consumer is gone", func(i *persistent.SubscriptionInfo) bool { return len(i.GetConnections()) == 0 })
 	// What the consumer that went away held comes first, and says that it was sent before.
 	d := consume(t, s, "orders", "billing", 10)
 	again := d.next(4)
@@ -390,38 +392,49 @@ func TestGroupsAreManaged(t *testing.T) {
 	}
 }
 
-// Goal: other nodes than the leader send clients to it, for every request.
+// Goal: other nodes than the leader send clients to it, for every request; a group goes where leadership goes, and its consumers are told.
+// Method: everything is tried until leadership stood still meanwhile, with another group each time.
 func TestGroupsAreTheLeaders(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, houseOptions{nodes: 3, size: 3})
 	ctx := testContext(t)
-	leader, follower := h.leader(), h.byRole("Follower")
-	var tr metadata.MD
-	check := func(what string, err error, tr metadata.MD) {
-		t.Helper()
+	notLeader := func(what string, err error, tr metadata.MD) error {
 		if status.Code(err) != codes.NotFound || strings.Join(tr.Get("exception"), "") != "not-leader" || len(tr.Get("leader-endpoint-port")) != 1 {
-			t.Errorf("%s: %v %v", what, err, tr)
+			return fmt.Errorf("%s: %v %v", what, err, tr)
 		}
+		return nil
 	}
-	_, err := follower.groups().Create(ctx, groupOf("s", "g", nil), grpc.Trailer(&tr))
-	check("create", err, tr)
-	_, err = follower.groups().List(ctx, &persistent.ListReq{Options: &persistent.ListReq_Options{ListOption: &persistent.ListReq_Options_ListAllSubscriptions{}}}, grpc.Trailer(&tr))
-	check("list", err, tr)
-	mustCreate(t, leader, groupOf("s", "g", nil))
-	c, err := tryConsume(t, follower, "s", "g", 5)
-	check("consume", err, c.call.Trailer())
-	// The group goes where leadership goes; its consumers are told.
-	d := consume(t, leader, "s", "g", 5)
-	if err := leader.node.Resign(ctx); err != nil {
-		t.Fatal(err)
-	}
+	var d *consumer
+	var leader *served
+	group := ""
+	eventually(t, "a group of the leader", func() error {
+		leader = h.leader()
+		follower := h.byRole("Follower")
+		group = "g-" + uuid.NewString()
+		var tr metadata.MD
+		_, err := follower.groups().Create(ctx, groupOf("s", group, nil), grpc.Trailer(&tr))
+		if err := notLeader("create", err, tr); err != nil {
+			return err
+		}
+		_, err = follower.groups().List(ctx, &persistent.ListReq{Options: &persistent.ListReq_Options{ListOption: &persistent.ListReq_Options_ListAllSubscriptions{}}}, grpc.Trailer(&tr))
+		if err := notLeader("list", err, tr); err != nil {
+			return err
+		}
+		if _, err := leader.groups().Create(ctx, groupOf("s", group, nil)); err != nil {
+			return err
+		}
+		c, err := tryConsume(t, follower, "s", group, 5)
+		if err := notLeader("consume", err, c.trailer()); err != nil {
+			return err
+		}
+		if d, err = tryConsume(t, leader, "s", group, 5); err != nil {
+			return err
+		}
+		return leader.node.Resign(ctx)
+	})
 	wantEnd(t, d, codes.Canceled, "persistent-subscription-dropped")
-	eventually(t, "the group runs on another node", func() error {
-		next := h.leader()
-		if next == leader {
-			return errors.New("the same leader")
-		}
-		e, err := tryConsume(t, next, "s", "g", 5)
+	eventually(t, "the group runs on the node that leads now", func() error {
+		e, err := tryConsume(t, h.leader(), "s", group, 5)
 		if err != nil {
 			return err
 		}
