@@ -28,6 +28,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -126,6 +127,7 @@ type Store struct {
 	mu       sync.RWMutex
 	accounts map[string]*account // by login; those looked up lately
 	headers  *headers
+	limiter  *auth.Limiter
 }
 
 // maxAccounts bounds the accounts kept in memory.
@@ -145,7 +147,7 @@ func NewStore(b Backend, o Options) *Store {
 	if o.Cost == (auth.Cost{}) {
 		o.Cost = auth.DefaultCost
 	}
-	s := &Store{backend: b, reader: b.Reader(), logger: o.Logger, cost: o.Cost, accounts: map[string]*account{}, headers: newHeaders()}
+	s := &Store{backend: b, reader: b.Reader(), logger: o.Logger, cost: o.Cost, accounts: map[string]*account{}, headers: newHeaders(), limiter: auth.NewLimiter(time.Now, freeTries)}
 	s.nobody = sync.OnceValues(func() (string, error) { return s.hash(context.Background(), uuid.NewString()) })
 	return s
 }

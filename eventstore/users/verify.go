@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"strings"
-	"time"
 
 	"baton/eventstore/access"
 	"baton/platform/auth"
@@ -18,9 +17,6 @@ const freeTries = 10
 
 // maxHeaderBytes bounds an Authorization header.
 const maxHeaderBytes = 8 << 10
-
-// limiter is shared by all stores of this process, as the hashing is.
-var limiter = auth.NewLimiter(time.Now, freeTries)
 
 // Authenticate reads an Authorization header that is not empty; from gives the
 // address it came from and is asked only when the password must be checked. Errors: ErrWrong, also for a header it cannot read; ErrTooMany;
@@ -81,7 +77,7 @@ func (s *Store) check(ctx context.Context, login, password, address string) (che
 		address = host
 	}
 	source := login + "\x00" + address
-	if limiter.Wait(source) > 0 {
+	if s.limiter.Wait(source) > 0 {
 		return checked{}, ErrTooMany
 	}
 	stored := account.record.Hash
@@ -102,9 +98,9 @@ func (s *Store) check(ctx context.Context, login, password, address string) (che
 		return checked{}, err
 	}
 	if right && account.principal != nil {
-		limiter.Forget(source)
+		s.limiter.Forget(source)
 	} else {
-		limiter.Fail(source)
+		s.limiter.Fail(source)
 	}
 	return checked{account, right}, nil
 }

@@ -156,13 +156,15 @@ test("followers judge as the leader does", async () => {
   const end = Date.now() + 20000; // until the follower has applied it
   for (;;) {
     try {
-      assert.equal((await read(alice({ address: follower, query }), s, { requiresLeader: false })).length, 1);
+      const { metadata } = await alice({ address: follower, query }).getStreamMetadata(s, { requiresLeader: false });
+      assert.ok(metadata.acl, "the list is not there yet");
       break;
     } catch (e) {
       if (Date.now() > end) throw e;
       await new Promise((r) => setTimeout(r, 20));
     }
   }
+  assert.equal((await read(alice({ address: follower, query }), s, { requiresLeader: false })).length, 1);
   await denied(read(bob({ address: follower, query }), s, { requiresLeader: false }), "read on a follower");
   await denied(bob({ address: follower, query }).appendToStream(s, [event()], expecting(ANY)), "append through a follower");
 });
@@ -188,20 +190,33 @@ if (!isOld) {
   });
 }
 
+// attempt runs a case once and returns what went wrong.
+async function attempt(c) {
+  let timer;
+  try {
+    await Promise.race([
+      c.run(),
+      new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("no end after 60 s")), 60000); }),
+    ]);
+    return "";
+  } catch (e) {
+    return String((e && e.stack) || e);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// Another leader, or none for a moment, is no matter of these cases: each begins anew with streams of its own.
+const leaderMoved = /not.?leader|unavailable|no leader|timed out|timeout/i;
+
 (async () => {
   for (const c of cases) {
     const line = { name: c.name, ok: true, error: "" };
-    let timer;
-    try {
-      await Promise.race([
-        c.run(),
-        new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("no end after 60 s")), 60000); }),
-      ]);
-    } catch (e) {
-      line.ok = false;
-      line.error = String((e && e.stack) || e);
+    for (let n = 0; n < 5; n++) {
+      line.error = await attempt(c);
+      if (!leaderMoved.test(line.error)) break;
     }
-    clearTimeout(timer);
+    line.ok = line.error === "";
     process.stdout.write(JSON.stringify(line) + "\n");
     await Promise.allSettled(open.splice(0).map((c) => c.dispose()));
   }
