@@ -20,7 +20,8 @@ import (
 // control node leads.
 func (c *controlPlane) wireKeeper(mon *monitor.Monitor, log *audit.Log) {
 	c.keeper = keeper.New(keeper.Options{Hub: c.Hub, Inventory: c.Inventory, Memory: c.memory, Facts: mon.Facts, Operations: c.exec,
-		Journal: leaderJournal{c.journal}, Audit: log, Log: c.log.With("component", "keeper"), Now: time.Now, Boot: guard.Now, Confirm: c.elector.Confirm})
+		Journal: leaderJournal{c.journal}, Audit: log, Log: c.log.With("component", "keeper"), Now: time.Now, Boot: guard.Now, Confirm: c.elector.Confirm,
+		Reports: c.Hub.Reports, ControlNodes: func() int { return max(1, len(c.roster.Members())) }})
 	c.exec.Leases = c.keeper
 	c.Hub.SetLeases(c.keeper)
 }

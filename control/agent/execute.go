@@ -132,7 +132,7 @@ func (a *Agent) act(o Order, deadline time.Time) (map[string]string, error) {
 	if w == nil || o.Node == "" {
 		return nil, &engine.ActionError{Code: CodeUnknownInstance, Detail: fmt.Sprintf("this agent has no instance %q of cluster %q", o.Node, o.Cluster)}
 	}
-	if err := a.leases.permit(o, w.in); err != nil {
+	if err := a.leases.permit(ctx, o, w.in); err != nil {
 		return nil, err
 	}
 	recorded := a.leases.promoting(o, w.in)
@@ -165,6 +165,8 @@ var agentActions = map[string]agentAction{
 	ActionProcessStop:    processStop,
 	ActionProcessResume:  processResume,
 	ActionLeaseReturn:    leaseReturn,
+	ActionBarPromises:    barPromises,
+	ActionAllowPromises:  allowPromises,
 	ActionRejoin:         rejoin,
 	ActionKeepData:       keepData,
 	ActionDropKept:       dropKept,
@@ -178,9 +180,9 @@ var agentActions = map[string]agentAction{
 	ActionMakeServer: makeServer,
 	ActionDropServer: dropServer,
 	ActionEmpty:      emptyServer,
+	ActionRestart:    restartServer,
 	ActionPeers:      putPeers,
 	ActionArguments:  putArguments,
-	ActionRestart:    restartServer,
 	ActionLook:       lookAt,
 	ActionTerminal:   openTerminal,
 	ActionLimits:     putLimits,

@@ -25,7 +25,7 @@ func (a *Agent) leaseMessage(m *agentpb.ToAgent) bool {
 		}
 		// On disk before it counts, and not on the link's own goroutine.
 		go a.leases.terms(LeaseTerms{Cluster: x.GetCluster(), Generation: x.GetGeneration(), Holder: x.GetHolder(), HolderAddress: x.GetHolderAddress(),
-			TTL: time.Duration(x.GetTtlNs()), Promotable: x.GetPromotable(), Mode: x.GetMode()})
+			TTL: time.Duration(x.GetTtlNs()), Promotable: x.GetPromotable(), Mode: x.GetMode(), Roster: x.GetRoster(), HolderAgent: x.GetHolderAgent(), Peers: peersOf(x)})
 	default:
 		return false
 	}
@@ -62,4 +62,11 @@ func leaseReturn(_ context.Context, a *Agent, o Order) (map[string]string, error
 		return map[string]string{engine.ValueAlreadyDone: "true"}, nil
 	}
 	return nil, nil
+}
+
+func peersOf(m *agentpb.LeaseTerms) (out []Peer) {
+	for _, p := range m.GetPeers() {
+		out = append(out, Peer{Node: p.GetNode(), Agent: p.GetAgent(), Address: p.GetAddress()})
+	}
+	return out
 }

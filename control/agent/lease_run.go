@@ -43,7 +43,9 @@ type leaseRun struct {
 	last   guard.State
 	why    string // of a release
 	silent time.Duration
-	gone   bool // the run is over
+	gone   bool   // the run is over
+	roster uint64 // number of the roster in use
+	peers  []Peer // agents beside it
 }
 
 func newLeaseRun(l *leases, in engine.Instance, t LeaseTerms) (*leaseRun, error) {
@@ -61,6 +63,7 @@ func newLeaseRun(l *leases, in engine.Instance, t LeaseTerms) (*leaseRun, error)
 	if known && was.Generation <= t.Generation && was.Good > 0 {
 		r.h = lease.Resume(in.Cluster, in.Node, t.Generation, was.TTL, was.Good)
 	}
+	r.follow(t)
 	if in.Process != "" {
 		if _, _, running := l.a.super.Running(in.Process); !running {
 			r.h.EngineEnded()
@@ -71,15 +74,6 @@ func newLeaseRun(l *leases, in engine.Instance, t LeaseTerms) (*leaseRun, error)
 }
 
 func (r *leaseRun) close() { r.file.Close() }
-
-// renumber carries a newer generation of the same holder on.
-func (r *leaseRun) renumber(t LeaseTerms) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if t.Generation > r.h.Generation {
-		r.h.Generation = t.Generation
-	}
-}
 
 func (r *leaseRun) loop(ctx context.Context) {
 	tick := time.NewTicker(leaseTick)
@@ -111,13 +105,16 @@ func (r *leaseRun) step(ctx context.Context) bool {
 			r.h.Lifted()
 			go r.let(ctx)
 		}
+		if alone, _ := r.h.Alone(); alone {
+			r.free()
+		}
 		if t, ok := r.l.record(r.in.Cluster); !ok || t.Holder != r.in.Node {
 			r.end()
 			go r.l.back(r.in)
 			return false
 		}
 		// On record as the holder and not yet, or not any more, a primary.
-		r.h = lease.NewHolder(r.in.Cluster, r.in.Node, r.h.Generation, r.h.Terms.TTL)
+		r.afresh()
 		r.save()
 		return true
 	}
@@ -214,7 +211,13 @@ func (r *leaseRun) effect(ctx context.Context, e lease.Effect, now time.Duration
 	case lease.SendRenewal:
 		r.l.send(&agentpb.FromAgent{Message: &agentpb.FromAgent_LeaseRenewal{LeaseRenewal: &agentpb.LeaseRenewal{
 			Cluster: r.in.Cluster, Generation: r.h.Generation, Node: r.in.Node, Number: r.h.Renewal(),
-			Holding: r.h.Enrolled, Guarded: guard.Alive(r.l.a.opt.Dir)}}})
+			Holding: r.h.Enrolled, Guarded: guard.Alive(r.l.a.opt.Dir), Roster: r.roster}}})
+		return
+	case lease.AskPromises:
+		r.ask()
+		return
+	case lease.FreePromises:
+		r.free()
 		return
 	case lease.SendRelease:
 		r.release()
@@ -426,6 +429,7 @@ func (r *leaseRun) fenced() bool {
 func (r *leaseRun) state() LeaseState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := guard.Now()
 	return LeaseState{Cluster: r.in.Cluster, Node: r.in.Node, Generation: r.h.Generation, Stage: r.h.Stage,
-		Sentence: r.h.Sentence(guard.Now()), Guarded: guard.Alive(r.l.a.opt.Dir)}
+		Sentence: r.h.Sentence(now), Guarded: guard.Alive(r.l.a.opt.Dir), AloneSince: r.aloneSince(now)}
 }

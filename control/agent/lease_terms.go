@@ -2,6 +2,12 @@ package agent
 
 import "time"
 
+// Modes of LeaseTerms: what a primary does when no control node answers.
+const (
+	ModeStrict   = "strict"   // it stops taking writes
+	ModeFailsafe = "failsafe" // it goes on while the agents beside Promotable promise
+)
+
 // LeaseTerms tell an agent that a cluster on its host is kept by leases, and
 // what is on record.
 type LeaseTerms struct {
@@ -10,9 +16,16 @@ type LeaseTerms struct {
 	Holder        string // node that is primary of the generation
 	HolderAddress string // host:port
 	TTL           time.Duration
-	// Promotable are the nodes whose agents must promise in mode "failsafe".
+	// Promotable are the nodes whose agents must promise in mode "failsafe",
+	// sorted; Roster is that list's number, which renewals bear. Peers are their
+	// agents.
 	Promotable []string
 	Mode       string // strict or failsafe
+	Roster     uint64
+	Peers      []Peer
+	// HolderAgent is the id of the agent beside the holder: nobody else is
+	// promised anything.
+	HolderAgent string
 }
 
 // LeaseRenewal asks for another term. Number is this renewal's; Holding tells
@@ -23,6 +36,7 @@ type LeaseRenewal struct {
 	Generation       uint64
 	Number           uint64
 	Holding, Guarded bool
+	Roster           uint64 // number of the roster in use; 0: none
 }
 
 // LeaseAnswer is the grant or its refusal with a code of package lease.

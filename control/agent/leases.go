@@ -19,6 +19,8 @@ import (
 	"baton/control/lease"
 	agentpb "baton/gen/agent"
 	"baton/platform/identity"
+
+	"google.golang.org/grpc"
 )
 
 // leaseTick is how often each lease is looked at; well below the times it has.
@@ -35,6 +37,9 @@ type leases struct {
 	runs    map[string]*leaseRun    // by instance
 	out     chan<- *agentpb.FromAgent
 	pauses  map[string]time.Duration // by instance: until when an operation holds writes
+
+	promises *promises // given to others
+	peers    *peers
 }
 
 // leaseRecord is what is on record about one cluster, and what this host knows
@@ -57,7 +62,11 @@ const HeldBack = "kept stopped: "
 func (a *Agent) leasesFile() string { return filepath.Join(a.opt.Dir, "leases.json") }
 
 func openLeases(a *Agent) (*leases, error) {
-	l := &leases{a: a, records: map[string]*leaseRecord{}, runs: map[string]*leaseRun{}, pauses: map[string]time.Duration{}}
+	l := &leases{a: a, records: map[string]*leaseRecord{}, runs: map[string]*leaseRun{}, pauses: map[string]time.Duration{}, peers: &peers{a: a, conns: map[string]*grpc.ClientConn{}}}
+	var err error
+	if l.promises, err = openPromises(a); err != nil {
+		return nil, err
+	}
 	b, err := os.ReadFile(a.leasesFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return l, nil
@@ -91,6 +100,9 @@ func (l *leases) store() error {
 
 // begin starts the ends that this host has.
 func (l *leases) begin(ctx context.Context) {
+	if err := l.peers.serve(ctx); err != nil {
+		l.a.log.Warn("other agents cannot ask this one for promises; primaries elsewhere stop writes when no control node answers", "err", err)
+	}
 	for _, in := range l.a.known() {
 		l.ensure(ctx, in)
 	}
@@ -121,7 +133,9 @@ func (l *leases) ensure(ctx context.Context, in engine.Instance) {
 	terms := rec.LeaseTerms
 	l.mu.Unlock()
 	if run != nil {
-		run.renumber(terms)
+		run.mu.Lock()
+		run.follow(terms)
+		run.mu.Unlock()
 		return
 	}
 	run, err := newLeaseRun(l, in, terms)
@@ -151,6 +165,10 @@ func (l *leases) terms(t LeaseTerms) {
 		l.mu.Unlock()
 		return
 	}
+	if rec != nil {
+		t.asBefore(rec)
+		t.Peers = withKnown(t.Peers, rec.Peers)
+	}
 	if t.TTL == 0 {
 		if rec != nil {
 			delete(l.records, t.Cluster)
@@ -172,7 +190,8 @@ func (l *leases) terms(t LeaseTerms) {
 		return
 	}
 	changed := rec == nil || rec.Generation != t.Generation || rec.Holder != t.Holder || rec.HolderAddress != t.HolderAddress ||
-		rec.TTL != t.TTL || rec.Mode != t.Mode || !slices.Equal(rec.Promotable, t.Promotable)
+		rec.TTL != t.TTL || rec.Mode != t.Mode || !slices.Equal(rec.Promotable, t.Promotable) || rec.Roster != t.Roster || rec.HolderAgent != t.HolderAgent ||
+		!slices.Equal(rec.Peers, t.Peers)
 	if changed {
 		next := &leaseRecord{LeaseTerms: t, HadKeys: map[string]bool{}, Durable: map[string]bool{}, Owes: map[string]bool{}}
 		if rec != nil {
@@ -225,6 +244,8 @@ func (l *leases) promoting(o Order, in engine.Instance) <-chan struct{} {
 	t := rec.LeaseTerms
 	l.mu.Unlock()
 	t.Generation, t.Holder, t.HolderAddress = o.Generation, in.Node, in.Address()
+	// Whom it may ask is of its own generation, and is told by the control plane.
+	t.HolderAgent, t.Mode, t.Promotable, t.Roster, t.Peers = l.a.me.ID, "", nil, 0, nil
 	go func() {
 		defer close(done)
 		l.terms(t)
@@ -327,10 +348,13 @@ func (l *leases) returning(process string) (done bool) {
 	return run != nil && run.wanted()
 }
 
-// permit refuses orders that would let a fenced primary's writes go.
-func (l *leases) permit(o Order, in engine.Instance) error {
+// permit refuses orders that would let a fenced primary's writes go, and holds
+// those up that would break a promise.
+func (l *leases) permit(ctx context.Context, o Order, in engine.Instance) error {
 	run := l.run(in.Key())
 	switch o.Action.Name {
+	case engine.Promote:
+		return l.promises.waitFor(ctx, in.Cluster, in.Node, o.Generation)
 	case engine.PauseWrites:
 		if ms, err := strconv.ParseInt(o.Action.Arg("ms"), 10, 64); err == nil {
 			l.mu.Lock()
@@ -408,6 +432,8 @@ type LeaseState struct {
 	Stage      lease.Stage `json:"stage"`
 	Sentence   string      `json:"sentence"`
 	Guarded    bool        `json:"guarded"`
+	// AloneSince is since when writes go on by promises of the other agents.
+	AloneSince time.Time `json:"aloneSince,omitzero"`
 }
 
 // states are the ends of leases on this host, for the report.

@@ -111,6 +111,10 @@ type Report struct {
 	Fences map[string]Fence `json:"fences,omitempty"`
 	// Leases are this host's ends of leases, sorted by cluster and node.
 	Leases []LeaseState `json:"leases,omitempty"`
+	// PeerAddress is host:port at which other agents ask it for promises; Promises
+	// are those it gave, sorted by cluster.
+	PeerAddress string         `json:"peerAddress,omitempty"`
+	Promises    []PromiseState `json:"promises,omitempty"`
 	// Disk is the volume of the agent's own directory.
 	Disk *engine.DiskFacts `json:"disk,omitempty"`
 	// Limits are what became of limits on who may connect, sorted by cluster.

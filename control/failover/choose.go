@@ -103,6 +103,8 @@ func Choose(f *Facts, read []Candidate, hand bool) Decision {
 			why = "belongs to another history"
 		case t.Never || f.never(c.Node):
 			why = "is tagged never"
+		case t.Unasked:
+			why = "is not known to the old primary as one that may be promoted"
 		case !hand && t.NoFailover:
 			why = "is tagged nofailover"
 		case !hand && t.Maintenance:

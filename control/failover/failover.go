@@ -66,6 +66,9 @@ type Tags struct {
 	Never       bool // not even by hand
 	NoSync      bool // not in the synchronous set
 	Maintenance bool // at this moment
+	// Unasked: the primary may go on by promises of others without asking this
+	// node's agent, so that it must not be promoted, not even by hand.
+	Unasked bool
 }
 
 // Sample is a position of the primary as it was reported.

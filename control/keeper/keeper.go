@@ -58,6 +58,11 @@ type Options struct {
 	// Confirm proves to a majority that this node still leads, with a round that
 	// began after the call; nil: there is no other.
 	Confirm func(ctx context.Context) error
+	// Reports are the agents' last reports by id, for promises between agents;
+	// nil: no primary is kept by them.
+	Reports func() map[string]agent.Report
+	// ControlNodes is how many control nodes there are; nil: enough.
+	ControlNodes func() int
 	// Look is how often clusters are looked at; DefaultLook when 0.
 	Look time.Duration
 }
@@ -89,6 +94,7 @@ type Keeper struct {
 	term     uint64
 	table    *lease.Table
 	clusters map[string]*watched
+	rosters  uint64 // told since this control node leads
 }
 
 // watched is what the keeper holds of one cluster in memory.
@@ -108,6 +114,10 @@ type watched struct {
 	enrolling  bool
 	rejoining  map[string]time.Time // by node: when it was tried last
 	submitting bool
+	roster     roster
+	recording  bool // a change of who may be promoted is being recorded
+	bar        *barring
+	unbarred   time.Time // when promises were last allowed again
 }
 
 // ended is what the holder's agent said when its engine had ended.
@@ -182,7 +192,7 @@ func ttlOf(c *inventory.Cluster) time.Duration {
 func (k *Keeper) record(c *inventory.Cluster) *watched {
 	w := k.clusters[c.ID]
 	if w == nil {
-		w = &watched{rejoining: map[string]time.Time{}}
+		w = &watched{rejoining: map[string]time.Time{}, bar: &barring{}}
 		k.clusters[c.ID] = w
 	}
 	if !managed(c) {
@@ -193,6 +203,7 @@ func (k *Keeper) record(c *inventory.Cluster) *watched {
 	if w.generation != c.Generation || w.holder != c.ShouldBe {
 		w.generation, w.holder = c.Generation, c.ShouldBe
 		w.ended, w.restartAt, w.expired, w.guarded, w.wasGranted = nil, time.Time{}, false, false, false
+		w.roster = roster{}
 	}
 	k.table.Expect(c.ID, c.Generation, c.ShouldBe, ttlOf(c), k.Boot())
 	return w
@@ -234,6 +245,7 @@ func (k *Keeper) Renew(agentID string, r agent.LeaseRenewal) agent.LeaseAnswer {
 		return out
 	}
 	w.guarded, w.wasGranted = r.Guarded, true
+	k.acknowledged(&c, w, r)
 	if w.ended != nil && w.ended.generation == r.Generation {
 		w.ended = nil
 	}
@@ -298,17 +310,25 @@ func (k *Keeper) Managed(cluster string) bool {
 
 // Bar implements executor.Leases.
 func (k *Keeper) Bar(cluster string, generation uint64) {
-	k.with(cluster, func() { k.table.Bar(cluster, generation) })
+	k.with(cluster, func(c *inventory.Cluster) {
+		k.table.Bar(cluster, generation)
+		_, _ = k.stopped(c, generation) // begins to bar promises
+	})
 }
 
 // Unbar implements executor.Leases.
 func (k *Keeper) Unbar(cluster string, generation uint64) {
-	k.with(cluster, func() { k.table.Unbar(cluster, generation) })
+	k.with(cluster, func(*inventory.Cluster) { k.table.Unbar(cluster, generation) })
 }
 
 // Free implements executor.Leases.
 func (k *Keeper) Free(cluster string, generation uint64) (free bool, within time.Duration) {
-	k.with(cluster, func() { free, within = k.table.Free(cluster, generation, k.Boot()) })
+	k.with(cluster, func(c *inventory.Cluster) {
+		free, within = k.table.Free(cluster, generation, k.Boot())
+		if stopped, more := k.stopped(c, generation); !stopped {
+			free, within = false, max(within, more)
+		}
+	})
 	return free, within
 }
 
@@ -325,7 +345,7 @@ func (k *Keeper) Owed(cluster string) map[string]bool {
 	return out
 }
 
-func (k *Keeper) with(cluster string, f func()) {
+func (k *Keeper) with(cluster string, f func(c *inventory.Cluster)) {
 	c, ok := k.Inventory.Cluster(cluster)
 	if !ok {
 		return
@@ -334,19 +354,24 @@ func (k *Keeper) with(cluster string, f func()) {
 	defer k.mu.Unlock()
 	if k.leading {
 		k.record(&c)
-		f()
+		f(&c)
 	}
 }
 
 // append records an event of this package and returns when the memory has it.
 func (k *Keeper) append(cluster, kind string, v any) error {
+	return k.appendAt(cluster, journal.Any, kind, v)
+}
+
+// appendAt appends only where the stream ends at a revision.
+func (k *Keeper) appendAt(cluster string, expected int64, kind string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), appendTime)
 	defer cancel()
-	rev, err := k.Journal.Append(ctx, stream(cluster), journal.Any, journal.Event{Type: kind, Data: b})
+	rev, err := k.Journal.Append(ctx, stream(cluster), expected, journal.Event{Type: kind, Data: b})
 	if err != nil {
 		return err
 	}

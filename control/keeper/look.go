@@ -45,6 +45,7 @@ func (k *Keeper) look(ctx context.Context, c *inventory.Cluster) {
 		return
 	}
 	k.tell(c, &f)
+	k.unbar(ctx, c)
 	k.bringBack(ctx, c, &f)
 	if !managed(c) {
 		return
@@ -90,7 +91,7 @@ func (k *Keeper) tell(c *inventory.Cluster, f *plan.Facts) {
 		k.mu.Unlock()
 		return
 	}
-	t := agent.LeaseTerms{Cluster: c.ID, Generation: c.Generation, Holder: c.ShouldBe, Mode: Mode(c)}
+	t := agent.LeaseTerms{Cluster: c.ID, Generation: c.Generation, Holder: c.ShouldBe}
 	if managed(c) {
 		t.TTL = lease.TermsOf(ttlOf(c)).TTL
 		w.told, w.toldWhat = now, c.Generation+1
@@ -98,6 +99,9 @@ func (k *Keeper) tell(c *inventory.Cluster, f *plan.Facts) {
 		w.told, w.toldWhat = time.Time{}, 0 // told once that it has no lease any more
 	}
 	k.mu.Unlock()
+	if managed(c) {
+		k.roster(c, f, &t)
+	}
 	agents := map[string]bool{}
 	for i := range f.Nodes {
 		n := &f.Nodes[i]
@@ -112,10 +116,6 @@ func (k *Keeper) tell(c *inventory.Cluster, f *plan.Facts) {
 		_ = k.Hub.Terms(id, t) // said again within a second
 	}
 }
-
-// Mode is how a primary of the cluster behaves when it cannot renew: in force,
-// not as wished.
-func Mode(*inventory.Cluster) string { return inventory.ModeStrict }
 
 // sample keeps the primary's position.
 func (k *Keeper) sample(c *inventory.Cluster, f *plan.Facts) {
@@ -164,7 +164,7 @@ func (k *Keeper) Failover(cluster string) (failover.Facts, bool) {
 
 func (k *Keeper) facts(c *inventory.Cluster, f *plan.Facts) failover.Facts {
 	m := k.Memory.of(c.ID)
-	p := c.Policy
+	p, may := c.Policy, m.eligible()
 	out := failover.Facts{Snapshot: f.Snapshot, Primary: c.ShouldBe, Generation: c.Generation, Connected: f.Connected, Running: c.Running, Quorum: f.JournalOK,
 		Policy: failover.Policy{Failover: p.Failover, MaxLossBytes: p.MaxLossBytes, MaxLossAge: time.Duration(p.MaxLossAgeSeconds) * time.Second,
 			CoolDown: max(time.Duration(p.CoolDownSeconds)*time.Second, 1), RestartFirst: p.RestartFirst},
@@ -176,7 +176,7 @@ func (k *Keeper) facts(c *inventory.Cluster, f *plan.Facts) failover.Facts {
 	for _, member := range c.Members {
 		t := member.Tags
 		out.Tags[member.Name] = failover.Tags{NoFailover: t.NoFailover, Never: t.Never, NoSync: t.NoSync,
-			Maintenance: t.Maintenance != nil && f.Now.Before(*t.Maintenance)}
+			Maintenance: t.Maintenance != nil && f.Now.Before(*t.Maintenance), Unasked: !k.may(may, f, member.Name)}
 		if p.Durability == inventory.DurabilitySync && member.Name != c.ShouldBe && !t.NoSync {
 			out.Sync = append(out.Sync, member.Name)
 			out.Policy.Acks = p.SyncReplicas
@@ -193,7 +193,7 @@ func (k *Keeper) facts(c *inventory.Cluster, f *plan.Facts) failover.Facts {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	w := k.record(c)
-	out.Lease = k.table.View(c.ID, k.Boot())
+	out.Lease = k.under(k.table.View(c.ID, k.Boot()), c.ID)
 	out.Guarded = w.guarded
 	for _, s := range w.samples {
 		out.Samples = append(out.Samples, s.Sample)

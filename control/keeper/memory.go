@@ -77,6 +77,8 @@ type remembered struct {
 	acknowledged acknowledged
 	rejoined     map[string]bool // operation
 	bundles      []Bundle
+	roster       rosterEvent // the last
+	revision     int64       // of the last event; journal.NoStream before the first
 }
 
 // NewMemory returns a memory of nothing.
@@ -95,10 +97,16 @@ func (m *Memory) Take(r journal.Recorded) {
 		c = &remembered{rejoined: map[string]bool{}}
 		m.byCluster[cluster] = c
 	}
+	c.revision = r.Revision
 	// One that does not decode says nothing; the others count.
 	switch r.Type {
 	case eventEnrolled:
 		_ = json.Unmarshal(r.Data, &c.enrolled)
+	case eventRoster:
+		var e rosterEvent
+		if json.Unmarshal(r.Data, &e) == nil {
+			c.roster = e
+		}
 	case eventLapsed:
 		_ = json.Unmarshal(r.Data, &c.lapsed)
 	case eventPaused:
@@ -127,7 +135,7 @@ func (m *Memory) of(cluster string) remembered {
 	defer m.mu.Unlock()
 	c := m.byCluster[cluster]
 	if c == nil {
-		return remembered{rejoined: map[string]bool{}}
+		return remembered{rejoined: map[string]bool{}, revision: journal.NoStream}
 	}
 	d := *c
 	d.bundles = slices.Clone(c.bundles)

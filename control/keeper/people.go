@@ -28,7 +28,7 @@ var (
 // Status is how lease and automatic failover of a cluster stand.
 type Status struct {
 	Lease lease.View
-	// Mode is how the primary behaves when it cannot renew, in force: strict.
+	// Mode is how the primary behaves when it cannot renew, in force.
 	Mode string
 	// Failover is the policy: off, no-loss or bounded-loss.
 	Failover       string
@@ -45,7 +45,7 @@ func (k *Keeper) Status(cluster string) (s Status, ok bool) {
 	if !ok {
 		return s, false
 	}
-	s = Status{Lease: lease.View{State: lease.None}, Mode: Mode(&c), Failover: c.Policy.Failover}
+	s = Status{Lease: lease.View{State: lease.None}, Mode: inventory.ModeStrict, Failover: c.Policy.Failover}
 	if !managed(&c) {
 		return s, true
 	}
@@ -54,6 +54,11 @@ func (k *Keeper) Status(cluster string) (s Status, ok bool) {
 		return s, true
 	}
 	s.Lease, s.Guarded = f.Lease, f.Guarded
+	k.mu.Lock()
+	if w := k.record(&c); w.roster.failsafe && k.Memory.of(cluster).eligible().Equal(lease.Acknowledged(true, w.roster.members)) {
+		s.Mode = inventory.ModeFailsafe
+	}
+	k.mu.Unlock()
 	if f.SuspendedUntil.After(f.Now) {
 		s.SuspendedUntil = f.SuspendedUntil
 	}

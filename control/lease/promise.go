@@ -44,7 +44,7 @@ type Vow struct {
 	Generation uint64        // that is not to be superseded
 	Holder     string        // to whose agent it was given
 	Until      time.Duration // on the clock of the one who promised
-	Barred     uint64        // up to this generation none is given any more
+	Barred     uint64        // below this generation none is given any more
 }
 
 // Known is what the one who is asked knows: the highest generation of an order
@@ -61,7 +61,7 @@ func (v Vow) Promise(a Ask, k Known, now time.Duration) (next Vow, refused strin
 	switch {
 	case k.Accepted > a.Generation || k.Generation > a.Generation:
 		return v, IsLater
-	case a.Generation <= v.Barred:
+	case a.Generation < v.Barred:
 		return v, Barred
 	case k.Generation != a.Generation || k.Holder != a.Holder || a.Holder == "":
 		return v, IsUnknown
@@ -85,13 +85,13 @@ func (v Vow) Bars(generation uint64, now time.Duration) time.Duration {
 
 // Bar is the vow when no promise is to be given any more for a generation.
 func (v Vow) Bar(generation uint64) Vow {
-	v.Barred = max(v.Barred, generation)
+	v.Barred = max(v.Barred, generation+1)
 	return v
 }
 
 // Unbar is the vow when the one who barred a generation leaves its holder be.
 func (v Vow) Unbar(generation uint64) Vow {
-	if v.Barred <= generation {
+	if v.Barred <= generation+1 {
 		v.Barred = 0
 	}
 	return v
@@ -154,7 +154,7 @@ func (h *Holder) asks(now time.Duration) bool {
 	case h.barred, h.Stage == Ended, h.Stage == Returning, h.Stage == Enrolling:
 		return false
 	}
-	return now-h.granted >= 2*h.Terms.Renew && (h.lastAsked == 0 || now-h.lastAsked >= h.Terms.Renew/2)
+	return now-h.granted >= 3*h.Terms.Renew/2 && (h.lastAsked == 0 || now-h.lastAsked >= h.Terms.Renew/2)
 }
 
 func (h *Holder) ask(now time.Duration) {

@@ -36,6 +36,9 @@ type LeaseTerms struct {
 	TtlNs         int64                  `protobuf:"varint,5,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`                        // 0: the cluster is not kept by leases any more
 	Promotable    []string               `protobuf:"bytes,6,rep,name=promotable,proto3" json:"promotable,omitempty"`                            // nodes that must promise in failsafe mode
 	Mode          string                 `protobuf:"bytes,7,opt,name=mode,proto3" json:"mode,omitempty"`                                        // strict or failsafe
+	Roster        uint64                 `protobuf:"varint,8,opt,name=roster,proto3" json:"roster,omitempty"`                                   // number of this list; see LeaseRenewal
+	HolderAgent   string                 `protobuf:"bytes,9,opt,name=holder_agent,json=holderAgent,proto3" json:"holder_agent,omitempty"`       // id of the agent beside the holder
+	Peers         []*LeasePeer           `protobuf:"bytes,10,rep,name=peers,proto3" json:"peers,omitempty"`                                     // the agents beside promotable
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -119,6 +122,88 @@ func (x *LeaseTerms) GetMode() string {
 	return ""
 }
 
+func (x *LeaseTerms) GetRoster() uint64 {
+	if x != nil {
+		return x.Roster
+	}
+	return 0
+}
+
+func (x *LeaseTerms) GetHolderAgent() string {
+	if x != nil {
+		return x.HolderAgent
+	}
+	return ""
+}
+
+func (x *LeaseTerms) GetPeers() []*LeasePeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// LeasePeer is where the agent beside a node answers other agents.
+type LeasePeer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`     // id
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // host:port; empty when not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeasePeer) Reset() {
+	*x = LeasePeer{}
+	mi := &file_agent_lease_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeasePeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeasePeer) ProtoMessage() {}
+
+func (x *LeasePeer) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_lease_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeasePeer.ProtoReflect.Descriptor instead.
+func (*LeasePeer) Descriptor() ([]byte, []int) {
+	return file_agent_lease_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LeasePeer) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LeasePeer) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *LeasePeer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // LeaseRenewal asks for another term.
 type LeaseRenewal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -128,13 +213,14 @@ type LeaseRenewal struct {
 	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`   // of this renewal; the answer bears it
 	Holding       bool                   `protobuf:"varint,5,opt,name=holding,proto3" json:"holding,omitempty"` // a grant of this generation was had before
 	Guarded       bool                   `protobuf:"varint,6,opt,name=guarded,proto3" json:"guarded,omitempty"` // a process beside the agent ends the engine when the agent cannot
+	Roster        uint64                 `protobuf:"varint,7,opt,name=roster,proto3" json:"roster,omitempty"`   // number of the list of promotable nodes in use; 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_agent_lease_proto_msgTypes[1]
+	mi := &file_agent_lease_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -146,7 +232,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_lease_proto_msgTypes[1]
+	mi := &file_agent_lease_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -159,7 +245,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_agent_lease_proto_rawDescGZIP(), []int{1}
+	return file_agent_lease_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *LeaseRenewal) GetCluster() string {
@@ -204,6 +290,13 @@ func (x *LeaseRenewal) GetGuarded() bool {
 	return false
 }
 
+func (x *LeaseRenewal) GetRoster() uint64 {
+	if x != nil {
+		return x.Roster
+	}
+	return 0
+}
+
 // LeaseAnswer is the grant or its refusal.
 type LeaseAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -220,7 +313,7 @@ type LeaseAnswer struct {
 
 func (x *LeaseAnswer) Reset() {
 	*x = LeaseAnswer{}
-	mi := &file_agent_lease_proto_msgTypes[2]
+	mi := &file_agent_lease_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -232,7 +325,7 @@ func (x *LeaseAnswer) String() string {
 func (*LeaseAnswer) ProtoMessage() {}
 
 func (x *LeaseAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_lease_proto_msgTypes[2]
+	mi := &file_agent_lease_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -245,7 +338,7 @@ func (x *LeaseAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseAnswer.ProtoReflect.Descriptor instead.
 func (*LeaseAnswer) Descriptor() ([]byte, []int) {
-	return file_agent_lease_proto_rawDescGZIP(), []int{2}
+	return file_agent_lease_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *LeaseAnswer) GetCluster() string {
@@ -312,7 +405,7 @@ type LeaseRelease struct {
 
 func (x *LeaseRelease) Reset() {
 	*x = LeaseRelease{}
-	mi := &file_agent_lease_proto_msgTypes[3]
+	mi := &file_agent_lease_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -324,7 +417,7 @@ func (x *LeaseRelease) String() string {
 func (*LeaseRelease) ProtoMessage() {}
 
 func (x *LeaseRelease) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_lease_proto_msgTypes[3]
+	mi := &file_agent_lease_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -337,7 +430,7 @@ func (x *LeaseRelease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRelease.ProtoReflect.Descriptor instead.
 func (*LeaseRelease) Descriptor() ([]byte, []int) {
-	return file_agent_lease_proto_rawDescGZIP(), []int{3}
+	return file_agent_lease_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LeaseRelease) GetCluster() string {
@@ -379,7 +472,7 @@ var File_agent_lease_proto protoreflect.FileDescriptor
 
 const file_agent_lease_proto_rawDesc = "" +
 	"\n" +
-	"\x11agent/lease.proto\x12\x0ebaton.agent.v1\"\xd0\x01\n" +
+	"\x11agent/lease.proto\x12\x0ebaton.agent.v1\"\xbc\x02\n" +
 	"\n" +
 	"LeaseTerms\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1e\n" +
@@ -392,7 +485,15 @@ const file_agent_lease_proto_rawDesc = "" +
 	"\n" +
 	"promotable\x18\x06 \x03(\tR\n" +
 	"promotable\x12\x12\n" +
-	"\x04mode\x18\a \x01(\tR\x04mode\"\xa8\x01\n" +
+	"\x04mode\x18\a \x01(\tR\x04mode\x12\x16\n" +
+	"\x06roster\x18\b \x01(\x04R\x06roster\x12!\n" +
+	"\fholder_agent\x18\t \x01(\tR\vholderAgent\x12/\n" +
+	"\x05peers\x18\n" +
+	" \x03(\v2\x19.baton.agent.v1.LeasePeerR\x05peers\"O\n" +
+	"\tLeasePeer\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"\xc0\x01\n" +
 	"\fLeaseRenewal\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1e\n" +
 	"\n" +
@@ -401,7 +502,8 @@ const file_agent_lease_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x18\n" +
 	"\aholding\x18\x05 \x01(\bR\aholding\x12\x18\n" +
-	"\aguarded\x18\x06 \x01(\bR\aguarded\"\xb8\x01\n" +
+	"\aguarded\x18\x06 \x01(\bR\aguarded\x12\x16\n" +
+	"\x06roster\x18\a \x01(\x04R\x06roster\"\xb8\x01\n" +
 	"\vLeaseAnswer\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1e\n" +
@@ -433,19 +535,21 @@ func file_agent_lease_proto_rawDescGZIP() []byte {
 	return file_agent_lease_proto_rawDescData
 }
 
-var file_agent_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_agent_lease_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_agent_lease_proto_goTypes = []any{
 	(*LeaseTerms)(nil),   // 0: baton.agent.v1.LeaseTerms
-	(*LeaseRenewal)(nil), // 1: baton.agent.v1.LeaseRenewal
-	(*LeaseAnswer)(nil),  // 2: baton.agent.v1.LeaseAnswer
-	(*LeaseRelease)(nil), // 3: baton.agent.v1.LeaseRelease
+	(*LeasePeer)(nil),    // 1: baton.agent.v1.LeasePeer
+	(*LeaseRenewal)(nil), // 2: baton.agent.v1.LeaseRenewal
+	(*LeaseAnswer)(nil),  // 3: baton.agent.v1.LeaseAnswer
+	(*LeaseRelease)(nil), // 4: baton.agent.v1.LeaseRelease
 }
 var file_agent_lease_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	1, // 0: baton.agent.v1.LeaseTerms.peers:type_name -> baton.agent.v1.LeasePeer
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_agent_lease_proto_init() }
@@ -459,7 +563,7 @@ func file_agent_lease_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_lease_proto_rawDesc), len(file_agent_lease_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

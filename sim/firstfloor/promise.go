@@ -211,7 +211,7 @@ func (c *control) unbar() {
 		return
 	}
 	for i, r := range c.reports {
-		if r == nil || r.barred != c.gen || c.w.now-r.at > time.Second {
+		if r == nil || r.barred != c.gen+1 || c.w.now-r.at > time.Second {
 			continue
 		}
 		n, gen := c.w.nodes[i], c.gen

@@ -39,6 +39,8 @@ type partedSite struct {
 	outside, beside *space
 	token           string
 	user, password  string
+	mode            string
+	machine         *fleet.Machine
 }
 
 type partedControl struct {
@@ -73,7 +75,11 @@ func startParted(t *testing.T, mode string) *partedSite {
 	}
 	goredis.SetLogger(quiet{})
 	n := newNetwork(t, "c1", "c2", "c3", "h1", "h2", "h3", "outside", "beside")
-	s := &partedSite{t: t, net: n, binary: binary, dir: t.TempDir(), outside: n.at("outside"), beside: n.at("beside")}
+	s := &partedSite{t: t, net: n, binary: binary, dir: t.TempDir(), mode: mode, outside: n.at("outside"), beside: n.at("beside")}
+	if s.machine, err = fleet.WatchMachine(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.machine.Stop)
 	ports, err := fleet.FreePorts(6)
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +287,7 @@ func (s *partedSite) ready() (*partedHost, string) {
 	s.await("a whole cluster that would fail over", func() (bool, string) {
 		var err error
 		v, err = s.view()
-		if err != nil || v.Verdict.Level != "healthy" || v.Primary == nil || v.Lease == nil || v.Lease.State != "held" || !v.Lease.Guarded || v.Lease.Holder != v.Primary.Node {
+		if err != nil || v.Verdict.Level != "healthy" || v.Primary == nil || v.Lease == nil || v.Lease.State != "held" || !v.Lease.Guarded || v.Lease.Holder != v.Primary.Node || v.Lease.Mode != s.mode {
 			return false, fmt.Sprintf("%+v %+v %v", v, v.Lease, err)
 		}
 		var what struct{ Sentence, Next string }

@@ -39,7 +39,7 @@ func (h *Hub) renewal(l *link, m *agentpb.LeaseRenewal) {
 	}
 	go func() {
 		a := k.Renew(l.id, agent.LeaseRenewal{Cluster: m.GetCluster(), Node: m.GetNode(), Generation: m.GetGeneration(), Number: m.GetNumber(),
-			Holding: m.GetHolding(), Guarded: m.GetGuarded()})
+			Holding: m.GetHolding(), Guarded: m.GetGuarded(), Roster: m.GetRoster()})
 		l.tell(&agentpb.ToAgent{Message: &agentpb.ToAgent_LeaseAnswer{LeaseAnswer: &agentpb.LeaseAnswer{Cluster: a.Cluster, Node: a.Node,
 			Generation: a.Generation, Number: a.Number, Granted: a.Granted, Code: a.Code, TtlNs: int64(a.TTL)}}})
 	}()
@@ -75,8 +75,16 @@ func (h *Hub) Terms(agentID string, t agent.LeaseTerms) error {
 	}
 	select {
 	case l.out <- &agentpb.ToAgent{Message: &agentpb.ToAgent_LeaseTerms{LeaseTerms: &agentpb.LeaseTerms{Cluster: t.Cluster, Generation: t.Generation,
-		Holder: t.Holder, HolderAddress: t.HolderAddress, TtlNs: int64(t.TTL), Promotable: t.Promotable, Mode: t.Mode}}}:
+		Holder: t.Holder, HolderAddress: t.HolderAddress, TtlNs: int64(t.TTL), Promotable: t.Promotable, Mode: t.Mode,
+		Roster: t.Roster, HolderAgent: t.HolderAgent, Peers: peersTo(t.Peers)}}}:
 	default: // its queue is full; the next second's is as good
 	}
 	return nil
+}
+
+func peersTo(list []agent.Peer) (out []*agentpb.LeasePeer) {
+	for _, p := range list {
+		out = append(out, &agentpb.LeasePeer{Node: p.Node, Agent: p.Agent, Address: p.Address})
+	}
+	return out
 }
