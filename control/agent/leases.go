@@ -105,7 +105,24 @@ func (l *leases) begin(ctx context.Context) {
 	}
 	for _, in := range l.a.known() {
 		l.ensure(ctx, in)
+		l.resume(ctx, in)
 	}
+}
+
+// resume sees the end of a lease through that an agent before this one had not:
+// the guardian would end an engine that was demoted in time.
+func (l *leases) resume(ctx context.Context, in engine.Instance) {
+	was, known := guard.Read(guard.File(l.a.opt.Dir, in.Cluster, in.Node))
+	l.mu.Lock()
+	rec := l.records[in.Cluster]
+	if !known || was.Deadline == 0 || rec == nil || rec.Holder == in.Node || l.runs[in.Key()] != nil {
+		l.mu.Unlock()
+		return
+	}
+	terms := rec.LeaseTerms
+	l.mu.Unlock()
+	terms.Generation, terms.Holder = was.Generation, in.Node
+	l.begun(ctx, in, terms)
 }
 
 // known are the instances, sorted.
@@ -138,6 +155,11 @@ func (l *leases) ensure(ctx context.Context, in engine.Instance) {
 		run.mu.Unlock()
 		return
 	}
+	l.begun(ctx, in, terms)
+}
+
+// begun begins the end of a lease, unless there is one.
+func (l *leases) begun(ctx context.Context, in engine.Instance, terms LeaseTerms) {
 	run, err := newLeaseRun(l, in, terms)
 	if err != nil {
 		l.a.log.Error("a lease cannot be kept; the primary is not fenced by this agent", "cluster", in.Cluster, "node", in.Node, "err", err)

@@ -17,7 +17,6 @@ import (
 
 	"baton/control/failover"
 	"baton/control/plan"
-	"baton/test/fleet"
 )
 
 // Which kills are tried: all of them with killedAll=all, else one for each kind
@@ -170,7 +169,7 @@ func (s *killedSite) try(k kill) (hit bool) {
 		s.t.Fatal(err)
 	}
 	was := func() bool { _, err := os.Stat(s.fault + ".hit"); return err == nil }
-	began := s.generation()
+	before := s.operations()
 	if k.operation == "failover" {
 		signalTo(p.engine(), syscall.SIGKILL)
 	} else {
@@ -181,8 +180,8 @@ func (s *killedSite) try(k kill) (hit bool) {
 	}
 	// The moment comes, or the operation ended without it: taken back before, or
 	// another way was taken.
-	_ = fleet.Await(killedWithin, "the moment", func() (bool, string) {
-		return was() || s.generation() > began && s.quiet(), ""
+	s.awaitIn("the moment, or the operation's end", func() (bool, string) {
+		return was() || s.operations() > before && s.quiet(), ""
 	})
 	_ = os.Remove(s.fault)
 	return was()
@@ -207,8 +206,22 @@ func (s *killedSite) promoteBusy(node string) error {
 	return err
 }
 
-// killedWithin bounds the wait for a moment that may never come.
-const killedWithin = time.Minute
+// operations is how many have ended, as the audit has it; -1 while it does not
+// answer.
+func (s *killedSite) operations() (n int) {
+	var page struct {
+		Rows []struct{ Kind, Outcome string }
+	}
+	if _, err := s.call("GET", "/clusters/cache/audit?limit=500", nil, &page); err != nil {
+		return -1
+	}
+	for _, r := range page.Rows {
+		if (r.Kind == "promotion" || r.Kind == "failover") && r.Outcome != "running" {
+			n++
+		}
+	}
+	return n
+}
 
 // generation is the cluster's, as the API says; the last one known while it
 // does not answer.
