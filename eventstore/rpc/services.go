@@ -87,7 +87,7 @@ var supported = []struct {
 		"read": {"position", "events"}, "append": nil, "delete": nil, "tombstone": nil, "batchappend": {"deadline_duration"}}},
 	{"event_store.client.persistent_subscriptions.persistentsubscriptions", persistentMethods},
 	{"event_store.client.gossip.gossip", map[string][]string{"read": nil}},
-	{"event_store.client.operations.operations", map[string][]string{"shutdown": nil, "resignnode": nil, "setnodepriority": nil}},
+	{"event_store.client.operations.operations", map[string][]string{"shutdown": nil, "resignnode": nil, "setnodepriority": nil, "restartpersistentsubscriptions": nil}},
 	{"event_store.client.users.users", map[string][]string{
 		"create": nil, "update": nil, "delete": nil, "enable": nil, "disable": nil, "details": nil, "changepassword": nil, "resetpassword": nil}},
 	{"event_store.client.monitoring.monitoring", map[string][]string{"stats": nil}},
