@@ -50,3 +50,44 @@ func TestJoiningReadsTheTokenFromStandardInput(t *testing.T) {
 		}
 	}
 }
+
+// TestInstallingMayStartTheAgent: with --start systemd is told to, in order, and
+// what it answers is told on.
+func TestInstallingMayStartTheAgent(t *testing.T) {
+	dir := t.TempDir()
+	systemctl := filepath.Join(dir, "systemctl")
+	script := "#!/bin/sh\necho \"$@\" >>" + dir + "/calls\n[ ! -e " + dir + "/broken ] || { echo no bus; exit 1; }\n"
+	if err := os.WriteFile(systemctl, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	install := func() (string, error) {
+		cmd := agentInstallCommand()
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		cmd.SetErr(&out)
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		cmd.SetArgs([]string{"--unit-dir", dir, "--data", "/srv/agent", "--binary", "/opt/baton", "--name", "db-7", "--engine-dir", "/opt/redis/bin", "--supervisor", "systemd", "--systemctl", systemctl, "--start"})
+		err := cmd.Execute()
+		return out.String(), err
+	}
+	out, err := install()
+	if err != nil || !strings.Contains(out, "started") {
+		t.Fatalf("%s, %v", out, err)
+	}
+	calls, _ := os.ReadFile(filepath.Join(dir, "calls"))
+	if string(calls) != "daemon-reload\nenable baton-agent.service\nrestart baton-agent.service\n" {
+		t.Errorf("systemd was told %q", calls)
+	}
+	unit, _ := os.ReadFile(filepath.Join(dir, unitName))
+	for _, want := range []string{"/opt/baton agent --data /srv/agent --name db-7 --engine-dir /opt/redis/bin --supervisor systemd\n", "CAP_NET_ADMIN"} {
+		if !strings.Contains(string(unit), want) {
+			t.Errorf("%q is missing in\n%s", want, unit)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "broken"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := install(); err == nil || !strings.Contains(err.Error(), "no bus") {
+		t.Errorf("what systemd answers is lost: %v", err)
+	}
+}

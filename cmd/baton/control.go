@@ -32,6 +32,7 @@ import (
 	"baton/control/leader"
 	"baton/control/monitor"
 	"baton/control/provider"
+	"baton/control/provider/machines"
 	"baton/control/proxy/feed"
 	"baton/control/terminal"
 	"baton/platform/auth"
@@ -77,6 +78,7 @@ type controlPlane struct {
 	TokenFile string
 
 	endpoints *feed.Feed
+	machines  *machines.Store
 	terminals *terminal.Manager
 
 	name     string
@@ -228,6 +230,7 @@ func (c *controlPlane) openMemory(limit, run context.Context, cfg controlConfig)
 	c.roster, c.access = leader.NewRoster(), access.New(c.journal, time.Now)
 	c.Inventory = inventory.New(c.journal, c.log)
 	c.openEndpoints()
+	c.openMachines()
 	c.memory = keeper.NewMemory()
 	c.Inventory.Observe(c.memory.Take)
 	box, err := openBox(cfg.Data)
@@ -328,6 +331,7 @@ func (c *controlPlane) decide(run context.Context) {
 	c.wireOps(run, &options, mon)
 	c.wireBackups(&options)
 	c.wireEndpoints(&options)
+	c.wireMachines(&options)
 	options.Terminals = c.terminals
 	c.API = api.New(options)
 	c.thread(run, "serve control nodes", func(run context.Context) error { return c.peers.serve(run, c.API.ForPeers(), c.log) })
@@ -355,6 +359,7 @@ func (c *controlPlane) lead(ctx context.Context, term uint64) (wait func()) {
 	act("adopt", c.adopt)
 	c.leadOps(act)
 	c.leadBackups(act)
+	act("make machines", c.machines.Run)
 	act("close terminals nobody carries", c.terminals.Sweep)
 	act("tell endpoints where to forward", func(ctx context.Context) error { return c.endpoints.Run(ctx, term) })
 	act("grow", c.grow)

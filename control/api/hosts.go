@@ -13,6 +13,7 @@ import (
 	"baton/control/agent"
 	"baton/control/engine"
 	"baton/control/inventory"
+	"baton/control/provider"
 )
 
 // Host is a machine with an agent.
@@ -102,6 +103,7 @@ func (s *Server) hostRoutes() {
 	add(s, "host-remove", "DELETE", "/hosts/{id}", "Forget a machine and revoke its agent's certificate", s.deleteHost)
 	s.sshRoutes()
 	s.restartRoutes()
+	s.machineRoutes()
 	add(s, "providers", "GET", "/providers", "Kinds of machines", s.getProviders)
 }
 
@@ -211,8 +213,19 @@ func (s *Server) getProviders(context.Context, *none) (*body[ProviderList], erro
 }
 
 func (s *Server) providers() []Provider {
-	return []Provider{
-		{Name: "local", Title: "Any Linux machine", Usable: true, Why: "run the join command on it"},
-		{Name: "ssh", Title: "A machine reached over SSH", Usable: s.Installer != nil, CanReach: true, Why: "this program installs itself there"},
+	view := func(p provider.Provider, usable bool) Provider {
+		a := p.About()
+		return Provider{Name: a.Name, Title: a.Title, Usable: usable, Why: a.Does, CanMake: a.CanMake, CanReach: a.CanReach}
 	}
+	out := []Provider{view(provider.LocalMachines{}, true), view(provider.Shell{}, s.Installer != nil), view(&provider.Hetzner{}, false)}
+	last := &out[len(out)-1]
+	switch {
+	case s.Provisioner == nil:
+		last.Why = "not available on this control node"
+	case len(s.Provisioner.Accounts()) == 0:
+		last.Why = "no account yet: baton hosts provider add NAME"
+	default:
+		last.Usable = true
+	}
+	return out
 }

@@ -57,12 +57,20 @@ var permissions = map[string]Role{
 	"GET " + Prefix + "/providers":                         RoleViewer,
 	"GET " + Prefix + "/control":                           RoleViewer,
 
-	"POST " + Prefix + "/hosts/join-token":   RoleAdmin, // lets a machine in
-	"DELETE " + Prefix + "/hosts/{id}":       RoleAdmin,
-	"POST " + Prefix + "/hosts/ssh":          RoleAdmin,
-	"GET " + Prefix + "/hosts/tasks/{id}":    RoleViewer,
-	"POST " + Prefix + "/control/join-token": RoleAdmin, // hands out the authority's key
-	"DELETE " + Prefix + "/control/{name}":   RoleAdmin,
+	"POST " + Prefix + "/hosts/join-token":                RoleAdmin, // lets a machine in
+	"DELETE " + Prefix + "/hosts/{id}":                    RoleAdmin,
+	"POST " + Prefix + "/hosts/ssh":                       RoleAdmin,
+	"GET " + Prefix + "/hosts/tasks/{id}":                 RoleViewer,
+	"GET " + Prefix + "/provider-accounts":                RoleOperator,
+	"POST " + Prefix + "/provider-accounts":               RoleAdmin, // takes credentials
+	"DELETE " + Prefix + "/provider-accounts/{name}":      RoleAdmin,
+	"GET " + Prefix + "/provider-accounts/{name}/options": RoleOperator, // asks the provider
+	"GET " + Prefix + "/machines":                         RoleViewer,
+	"POST " + Prefix + "/hosts/create":                    RoleAdmin, // costs money and lets a machine in
+	"POST " + Prefix + "/machines/{id}/delete":            RoleAdmin,
+	"GET " + Prefix + "/program":                          public,    // the program itself, nothing of this installation
+	"POST " + Prefix + "/control/join-token":              RoleAdmin, // hands out the authority's key
+	"DELETE " + Prefix + "/control/{name}":                RoleAdmin,
 
 	"POST " + Prefix + "/clusters/{id}/lost-writes/{bundle}/remove": RoleAdmin, // the last copy of what was acknowledged
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -22,6 +23,7 @@ import (
 	"baton/control/monitor"
 	"baton/control/notify"
 	"baton/control/people"
+	"baton/control/provider/machines"
 	"baton/control/schedule"
 	"baton/control/terminal"
 	"baton/platform/auth"
@@ -71,6 +73,10 @@ type Options struct {
 	Links    Links
 	// Installer reaches machines over SSH; nil: not available.
 	Installer Installer
+	// Provisioner makes machines at providers; nil: not available. Program is the
+	// file of this very program, which they fetch; "": it is not served.
+	Provisioner *machines.Store
+	Program     string
 	// Dashboard serves everything outside the API; nil: a page that says so.
 	Dashboard http.Handler
 	// Secure is set when the listener speaks TLS. Without it, on plain HTTP
@@ -111,6 +117,7 @@ type Server struct {
 	mu      sync.Mutex
 	streams int // open event streams
 	tasks   hostTasks
+	fetches atomic.Int64 // of the program
 	shown   board
 
 	terminalPing time.Duration // how often a terminal's person is asked for a sign of life; 0: the usual
