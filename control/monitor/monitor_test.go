@@ -118,6 +118,7 @@ func TestFresh(t *testing.T) {
 	defer cancel()
 	go func() { _ = m.Run(ctx) }()
 	h.ch <- report(*now, *now, engine.RoleReplica, true, 0)
+	h.ch <- report(*now, *now, engine.RoleReplica, true, 0) // taken off once the one before is taken in
 	done := make(chan engine.Role)
 	go func() {
 		f := m.Fresh(ctx, "c", *now)

@@ -17,7 +17,8 @@ import (
 func many(t *testing.T, clusters int) *Monitor {
 	t.Helper()
 	h := &fakeHub{reports: map[string]agent.Report{}, ch: make(chan agent.Report), connected: true}
-	inv := inventory.New(journal.NewMemory(time.Now), slog.New(slog.DiscardHandler))
+	j := journal.NewMemory(time.Now)
+	inv := inventory.New(j, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	go func() { _ = inv.Run(ctx) }()
@@ -25,10 +26,17 @@ func many(t *testing.T, clusters int) *Monitor {
 	m := New(Options{Reports: h, Inventory: inv, Now: time.Now})
 	for i := range clusters {
 		id := fmt.Sprintf("c%d", i)
-		if err := inv.Register(ctx, inventory.Spec{ID: id, Engine: engine.Redis, Members: []inventory.Member{{Name: "a", Address: "127.0.0.1:1"}}}); err != nil {
+		e, err := inventory.Spec{ID: id, Engine: engine.Redis, Members: []inventory.Member{{Name: "a", Address: "127.0.0.1:1"}}}.Event()
+		if err == nil {
+			_, err = j.Append(ctx, inventory.Stream(id), journal.NoStream, e)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		m.take(oneOf(id))
+	}
+	if err := inv.Wait(ctx, inventory.Stream(fmt.Sprintf("c%d", clusters-1)), 0); err != nil {
+		t.Fatal(err)
 	}
 	return m
 }
