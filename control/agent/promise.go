@@ -53,6 +53,7 @@ type promises struct {
 type vowRecord struct {
 	Cluster string
 	lease.Vow
+	To     string        // id of the agent it was given to
 	Length time.Duration // from when it was promised
 	Boot   string
 }
@@ -85,9 +86,9 @@ func openPromises(a *Agent) (*promises, error) {
 }
 
 // put stores a cluster's; p.mu is held. What could not be stored does not count.
-func (p *promises) put(cluster string, v lease.Vow, length time.Duration) error {
+func (p *promises) put(cluster, to string, v lease.Vow, length time.Duration) error {
 	was := p.vows[cluster]
-	p.vows[cluster] = &vowRecord{Cluster: cluster, Vow: v, Length: length, Boot: bootID()}
+	p.vows[cluster] = &vowRecord{Cluster: cluster, Vow: v, To: to, Length: length, Boot: bootID()}
 	list := make([]*vowRecord, 0, len(p.vows))
 	for _, v := range p.vows {
 		list = append(list, v)
@@ -109,11 +110,11 @@ func (p *promises) put(cluster string, v lease.Vow, length time.Duration) error 
 	return nil
 }
 
-func (p *promises) of(cluster string) (lease.Vow, time.Duration) {
+func (p *promises) of(cluster string) vowRecord {
 	if v := p.vows[cluster]; v != nil {
-		return v.Vow, v.Length
+		return *v
 	}
-	return lease.Vow{}, 0
+	return vowRecord{}
 }
 
 // promise answers the agent of a primary: "" is a promise, else why not.
@@ -124,13 +125,13 @@ func (p *promises) promise(caller, cluster, node string, ask lease.Ask) (refused
 	if !ok || t.HolderAgent != caller || p.a.find(cluster, node) == nil || node == "" {
 		return lease.IsUnknown
 	}
-	v, _ := p.of(cluster)
+	v := p.of(cluster)
 	now := guard.Now()
 	next, refused := v.Promise(ask, lease.Known{Accepted: p.a.fences.All()[cluster].Generation, Generation: t.Generation, Holder: t.Holder}, now)
 	if refused != "" {
 		return refused
 	}
-	if err := p.put(cluster, next, next.Until-now); err != nil {
+	if err := p.put(cluster, caller, next, next.Until-now); err != nil {
 		p.a.log.Error("a promise is not given", "cluster", cluster, "holder", ask.Holder, "err", err)
 		return "not-stored"
 	}
@@ -145,8 +146,7 @@ func (p *promises) promise(caller, cluster, node string, ask lease.Ask) (refused
 func (p *promises) free(caller, cluster, holder string, generation uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t, ok := p.a.leases.record(cluster)
-	if v := p.vows[cluster]; v != nil && ok && (t.HolderAgent == caller || t.Generation != generation) {
+	if v := p.vows[cluster]; v != nil && v.To == caller {
 		v.Vow = v.Vow.Freed(generation, holder)
 	}
 }
@@ -156,7 +156,7 @@ func (p *promises) free(caller, cluster, holder string, generation uint64) {
 func (p *promises) waitFor(ctx context.Context, cluster, node string, generation uint64) error {
 	for {
 		p.mu.Lock()
-		v, _ := p.of(cluster)
+		v := p.of(cluster)
 		p.mu.Unlock()
 		left := v.Bars(generation, guard.Now())
 		if left == 0 {
@@ -192,9 +192,9 @@ func barPromises(_ context.Context, a *Agent, o Order) (map[string]string, error
 	p := a.leases.promises
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v, length := p.of(o.Cluster)
-	if next := v.Bar(o.Generation); next != v {
-		if err := p.put(o.Cluster, next, length); err != nil {
+	v := p.of(o.Cluster)
+	if next := v.Bar(o.Generation); next != v.Vow {
+		if err := p.put(o.Cluster, v.To, next, v.Length); err != nil {
 			return nil, err
 		}
 		a.log.Warn("no more promises for this generation: another primary is to be named", "cluster", o.Cluster, "generation", o.Generation)
@@ -207,9 +207,9 @@ func allowPromises(_ context.Context, a *Agent, o Order) (map[string]string, err
 	p := a.leases.promises
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v, length := p.of(o.Cluster)
-	if next := v.Unbar(o.Generation); next != v {
-		return nil, p.put(o.Cluster, next, length)
+	v := p.of(o.Cluster)
+	if next := v.Unbar(o.Generation); next != v.Vow {
+		return nil, p.put(o.Cluster, v.To, next, v.Length)
 	}
 	return nil, nil
 }
