@@ -92,6 +92,7 @@ func (s *Service) Create(ctx context.Context, k Key, c Config, by string) error 
 	if err := t.store(ctx, by, append(slices.Clone(t.config.Entries), e), more...); err != nil {
 		return t.lost(err)
 	}
+	s.logger.Info("persistent subscription created", "group", k.String(), "by", by)
 	return t.start(e)
 }
 
@@ -135,6 +136,7 @@ func (s *Service) Update(ctx context.Context, k Key, c Config, by string) error 
 	if err := t.store(ctx, by, entries); err != nil {
 		return t.backTo(g.entry, err)
 	}
+	s.logger.Info("persistent subscription updated", "group", k.String(), "by", by)
 	return t.start(e)
 }
 
@@ -159,6 +161,7 @@ func (s *Service) Delete(ctx context.Context, k Key, by string) error {
 	if err != nil {
 		return t.backTo(g.entry, err)
 	}
+	s.logger.Info("persistent subscription deleted", "group", k.String(), "by", by)
 	return nil
 }
 
