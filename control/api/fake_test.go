@@ -33,12 +33,18 @@ type fakeAgents struct {
 	down    map[string]bool
 	hold    chan struct{} // when not nil, orders to pause writes wait for it
 	orders  int
+	// more are instances of other clusters, and answer does what is ordered of
+	// them; set both before the site is asked anything.
+	more   []agent.InstanceReport
+	answer func(agent.Order) agent.Result
 }
 
 var addresses = map[string]string{"a": "127.0.0.1:7001", "b": "127.0.0.1:7002", "s": "127.0.0.1:7003"}
 
-func (f *fakeAgents) Connected(string) bool                { return true }
-func (f *fakeAgents) Locate(_, node string) (string, bool) { return "agent-1", addresses[node] != "" }
+func (f *fakeAgents) Connected(string) bool { return true }
+func (f *fakeAgents) Locate(cluster, node string) (string, bool) {
+	return "agent-1", addresses[node] != "" || cluster != "c"
+}
 func (f *fakeAgents) Subscribe(int) (<-chan agent.Report, func()) {
 	ch := make(chan agent.Report)
 	stop := make(chan struct{})
@@ -82,14 +88,22 @@ func (f *fakeAgents) Reports() map[string]agent.Report {
 		}
 		r.Instances = append(r.Instances, agent.InstanceReport{Cluster: "c", Node: n, Engine: engine.Redis, Address: addresses[n], Observation: o})
 	}
+	for _, in := range f.more {
+		o := *in.Observation
+		o.At, in.Observation = now, &o
+		r.Instances = append(r.Instances, in)
+	}
 	return map[string]agent.Report{"agent-1": r}
 }
 
 func (f *fakeAgents) Order(ctx context.Context, _ string, o agent.Order) (agent.Result, error) {
 	f.mu.Lock()
 	f.orders++
-	hold := f.hold
+	hold, answer := f.hold, f.answer
 	f.mu.Unlock()
+	if answer != nil && o.Cluster != "c" {
+		return answer(o), nil
+	}
 	if hold != nil && o.Action.Name == engine.PauseWrites {
 		select {
 		case <-hold:

@@ -113,6 +113,11 @@ var permissions = map[string]Role{
 	"POST " + Prefix + "/clusters/{id}/users/{name}/rotate":      RoleAdmin,
 	"DELETE " + Prefix + "/clusters/{id}/users/{name}":           RoleAdmin,
 
+	"GET " + Prefix + "/clusters/{id}/streams":         RoleViewer, // those of the system need an operator, see its handler
+	"GET " + Prefix + "/clusters/{id}/streams/events":  RoleViewer, // so do their events
+	"POST " + Prefix + "/clusters/{id}/streams/events": RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/streams/delete": RoleAdmin,
+
 	"GET " + Prefix + "/clusters/{id}/endpoint": RoleViewer,
 	"PUT " + Prefix + "/clusters/{id}/endpoint": RoleAdmin, // opens a port to a cluster
 

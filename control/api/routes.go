@@ -85,6 +85,7 @@ func (s *Server) routes() {
 	s.failoverRoutes()
 	s.endpointRoutes()
 	s.backupRoutes()
+	s.streamRoutes()
 	s.terminalRoutes()
 	s.eventsRoute()
 }

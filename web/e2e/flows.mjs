@@ -422,6 +422,39 @@ await flow('clusters are deleted in two acts', [['POST', '/clusters/{id}/delete'
   await shot('deleted');
 });
 
+await flow('streams are listed, read page by page, written to and deleted', [['GET', '/clusters/{id}/streams']], async () => {
+  const store = (await call('GET', '/clusters')).json.clusters.find((c) => c.engine === 'eventstore' && c.primary)?.id;
+  must(store, 'there is no event store');
+  await go(`/clusters/${store}/streams`);
+  await page.getByTestId(/^stream-order-/).first().getByRole('button').click();
+  await shows(page.getByTestId('event'));
+  await shows(page.getByText('Metadata of the stream'));
+  const newest = await page.getByTestId('event').first().innerText();
+  await button('Older').click();
+  await page.waitForURL(/from=/);
+  await until('older events', uiMs, async () => (await page.getByTestId('event').first().innerText()) !== newest);
+  await shot('stream');
+  for (const count of [1, 2]) {
+    await button('Append an event').click();
+    await dialog().getByLabel('Stream').fill('tried-here');
+    await dialog().getByLabel('Type').fill('tried');
+    await dialog().getByLabel('Data, JSON').fill('{"a": ');
+    must(await page.getByTestId('act').isDisabled(), 'what is no JSON can be appended');
+    await dialog().getByLabel('Data, JSON').fill(`{"times": ${count}}`);
+    await act();
+    await page.waitForURL(/stream=tried-here/);
+    await until(`${count} events`, uiMs, async () => (await page.getByTestId('event').count()) === count);
+  }
+  await button('Delete…').click();
+  await typeName('tried-there');
+  must(await page.getByTestId('act').isDisabled(), 'a wrong name deletes');
+  await typeName('tried-here');
+  await act();
+  await gone(dialog());
+  await go(`/clusters/${store}/streams?stream=tried-here`);
+  await shows(page.getByText('There is no such stream').or(page.getByText('It holds no event that can be read')));
+});
+
 await flow('dialogs work by keyboard', [], async () => {
   const node = await replica();
   await go(`/clusters/${id}/nodes`);
@@ -446,7 +479,7 @@ await flow('dialogs work by keyboard', [], async () => {
 await flow('every page is accessible and still where less motion is asked for', [], async () => {
   const operation = (await call('GET', `/clusters/${id}/audit`)).json.rows.find((r) => r.operationId)?.operationId;
   const paths = ['/clusters', `/clusters/${id}`, `/clusters/${id}/nodes`, `/clusters/${id}/backups`, `/clusters/${id}/audit`, `/clusters/${id}/settings`, `/clusters/${id}?promote=${await replica()}`,
-    `/clusters/${id}/operations/${operation}`, '/clusters/demo', '/activity', '/backups', '/alerts', '/approvals', '/hosts', '/users', '/settings', '/account', '/clusters/new', '/clusters/adopt'];
+    `/clusters/${id}/operations/${operation}`, '/clusters/demo', '/clusters/demo/streams', '/activity', '/backups', '/alerts', '/approvals', '/hosts', '/users', '/settings', '/account', '/clusters/new', '/clusters/adopt'];
   await page.emulateMedia({ reducedMotion: 'reduce' });
   const bad = [];
   for (const [scheme, list] of [['light', paths], ['dark', ['/clusters', `/clusters/${id}`, `/clusters/${id}/nodes`, `/clusters/${id}/settings`]]]) {

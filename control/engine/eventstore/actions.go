@@ -24,6 +24,11 @@ var actions = map[string]actionFunc{
 	engine.VerifyLeader: verifyLeader,
 	engine.Resign:       resign,
 	engine.CheckAuth:    checkAuth,
+
+	engine.RecentStreams: recentStreams,
+	engine.ReadEvents:    readEvents,
+	engine.AppendEvent:   appendEvent,
+	engine.DeleteStream:  deleteStream,
 }
 
 // Do performs one action; see package engine for each action's arguments.

@@ -37,12 +37,7 @@ func NewWriter(in engine.Instance) (*Writer, error) {
 // Append appends one JSON event and returns when it is acknowledged or ctx
 // ends. Repeats carry the same event id, so the event is written once.
 func (w *Writer) Append(ctx context.Context, stream, kind string, data []byte) error {
-	var raw [16]byte
-	rand.Read(raw[:])
-	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80 // a version 4 UUID
-	id := &client.UUID{Value: &client.UUID_Structured_{Structured: &client.UUID_Structured{
-		MostSignificantBits: int64(binary.BigEndian.Uint64(raw[:8])), LeastSignificantBits: int64(binary.BigEndian.Uint64(raw[8:]))}}}
-	msg := &streams.AppendReq_ProposedMessage{Id: id, Data: data, Metadata: map[string]string{"type": kind, "content-type": "application/json"}}
+	msg := &streams.AppendReq_ProposedMessage{Id: newEventID(), Data: data, Metadata: map[string]string{"type": kind, "content-type": "application/json"}}
 	var lastErr error
 	for {
 		for i := range w.targets {
@@ -64,6 +59,15 @@ func (w *Writer) Append(ctx context.Context, stream, kind string, data []byte) e
 		case <-time.After(retryPause):
 		}
 	}
+}
+
+// newEventID is a version 4 UUID.
+func newEventID() *client.UUID {
+	var raw [16]byte
+	rand.Read(raw[:])
+	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
+	return &client.UUID{Value: &client.UUID_Structured_{Structured: &client.UUID_Structured{
+		MostSignificantBits: int64(binary.BigEndian.Uint64(raw[:8])), LeastSignificantBits: int64(binary.BigEndian.Uint64(raw[8:]))}}}
 }
 
 // Close closes the connections.

@@ -27,6 +27,7 @@ export const keys = {
   notifications: ['notifications'] as const,
   parameters: (cluster: string) => ['parameters', cluster] as const,
   schedules: (cluster: string) => ['schedules', cluster] as const,
+  streams: (cluster: string) => ['streams', cluster] as const,
   settings: (cluster: string) => ['settings', cluster] as const,
   tokens: ['tokens'] as const,
   users: ['users'] as const,

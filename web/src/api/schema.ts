@@ -689,6 +689,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters/{id}/restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Restart every server, the replicas first, the primary after another took its place */
+        post: operations["rolling-restart"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/clusters/{id}/schedules": {
         parameters: {
             query?: never;
@@ -735,6 +752,58 @@ export interface paths {
         /** Decide about the cluster */
         put: operations["put-settings"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/streams": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Streams of an event store that changed last */
+        get: operations["streams"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/streams/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Delete a stream; it may be written to again */
+        post: operations["delete-stream"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/streams/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Events of one stream */
+        get: operations["stream-events"];
+        put?: never;
+        /** Append one event, to try something */
+        post: operations["append-event"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1500,6 +1569,17 @@ export interface components {
         AlertList: {
             alerts: components["schemas"]["Alert"][];
         };
+        AppendRequest: {
+            /** @description JSON */
+            data: string;
+            reason?: string;
+            stream: string;
+            type: string;
+        };
+        Appended: {
+            /** @description 64-bit integer as a decimal string */
+            revision: string;
+        };
         ApprovalAnswer: {
             note?: string;
         };
@@ -2064,6 +2144,22 @@ export interface components {
             engine: string;
             versions: components["schemas"]["VersionOffer"][];
         };
+        EventLink: {
+            /** @description 64-bit integer as a decimal string */
+            revision: string;
+            stream: string;
+        };
+        EventText: {
+            /** @description text is base64: it is no text */
+            base64: boolean;
+            /**
+             * Format: int64
+             * @description how many there are
+             */
+            bytes: number;
+            /** @description at most 16 KiB of it */
+            text: string;
+        };
         FailoverAckInputBody: Record<string, never>;
         FailoverRequest: {
             acceptLoss?: boolean;
@@ -2405,7 +2501,7 @@ export interface components {
             generation: string;
             id: string;
             /** @enum {string} */
-            kind: "promotion" | "switch-back" | "failover" | "forced-promotion" | "create-cluster" | "adopt-cluster" | "add-node" | "remove-node" | "delete-cluster" | "configure" | "resync" | "maintenance" | "backup" | "restore" | "restore-drill";
+            kind: "promotion" | "switch-back" | "failover" | "forced-promotion" | "create-cluster" | "adopt-cluster" | "add-node" | "remove-node" | "delete-cluster" | "configure" | "resync" | "maintenance" | "backup" | "restore" | "restore-drill" | "rolling-restart";
             node: string;
             outcome: string;
             pastPointOfNoReturn: boolean;
@@ -2698,6 +2794,14 @@ export interface components {
             promotable: boolean;
             reason: string;
         };
+        RestartRequest: {
+            /** @description what was seen; 0 is not compared */
+            generation?: string;
+            overrides?: string[];
+            reason?: string;
+            /** @description the cluster's name, typed by a person */
+            typedName: string;
+        };
         RestoreAccepted: {
             /** @description of the new cluster, for beside; shown once */
             credentials: components["schemas"]["RestoreCredentials"] | null;
@@ -2824,6 +2928,60 @@ export interface components {
             /** @enum {string} */
             state: "pending" | "running" | "done" | "failed" | "undone" | "skipped";
             title: string;
+        };
+        StreamDeletion: {
+            reason?: string;
+            stream: string;
+            typedName: string;
+        };
+        StreamEvent: {
+            /** Format: date-time */
+            at: string;
+            data: components["schemas"]["EventText"];
+            id: string;
+            /** @description as its writer declared it */
+            json: boolean;
+            /** @description the link that was resolved */
+            link: components["schemas"]["EventLink"] | null;
+            metadata: components["schemas"]["EventText"];
+            /** @description 64-bit integer as a decimal string */
+            revision: string;
+            stream: string;
+            type: string;
+        };
+        StreamList: {
+            /**
+             * Format: int64
+             * @description how many of the newest events were looked at, at most
+             */
+            looked: number;
+            /** @description the last changed first */
+            streams: components["schemas"]["StreamRow"][];
+        };
+        StreamPage: {
+            /** @description in the order asked for */
+            events: components["schemas"]["StreamEvent"][];
+            exists: boolean;
+            /** @description the stream's own metadata; null when it has none */
+            metadata: components["schemas"]["EventText"] | null;
+            stream: string;
+        };
+        StreamRow: {
+            /**
+             * Format: date-time
+             * @description of its last event
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description among the newest
+             */
+            events: number;
+            name: string;
+            /** @description of its last event */
+            revision: string;
+            /** @description of its last event */
+            type: string;
         };
         TagsRequest: {
             /**
@@ -4557,6 +4715,41 @@ export interface operations {
             };
         };
     };
+    "rolling-restart": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestartRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationStarted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     schedules: {
         parameters: {
             query?: never;
@@ -4673,6 +4866,149 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Settings"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    streams: {
+        parameters: {
+            query?: {
+                /** @description also streams whose names begin with $; needs an operator */
+                system?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StreamDeletion"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "stream-events": {
+        parameters: {
+            query: {
+                stream: string;
+                /** @description revision; missing: the newest, or forwards the first */
+                from?: string;
+                order?: "newest" | "oldest";
+                limit?: number;
+                /** @description resolve links */
+                links?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StreamPage"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "append-event": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AppendRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Appended"];
                 };
             };
             /** @description Error */

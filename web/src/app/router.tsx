@@ -93,6 +93,9 @@ export interface ClusterSearch {
   row?: string;
   /** Audit filter. */
   outcome?: string;
+  /** Stream that is read, and the revision its page begins at. */
+  stream?: string;
+  from?: string;
   /** Node the terminal is for. */
   on?: string;
 }
@@ -105,7 +108,7 @@ const cluster = createRoute({
   path: '/clusters/$id',
   validateSearch: (s: Record<string, unknown>): ClusterSearch => {
     const all: ClusterSearch = {
-      op: text(s.op), promote: text(s.promote), undo: text(s.undo), node: text(s.node), row: text(s.row), outcome: text(s.outcome), on: text(s.on),
+      op: text(s.op), promote: text(s.promote), undo: text(s.undo), node: text(s.node), row: text(s.row), outcome: text(s.outcome), on: text(s.on), stream: text(s.stream), from: text(s.from),
     };
     return Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined));
   },
@@ -142,6 +145,12 @@ const settings = createRoute({
   component: lazyRouteComponent(() => import('../features/settings/ClusterSettingsTab'), 'ClusterSettingsTab'),
 });
 
+const streams = createRoute({
+  getParentRoute: () => cluster,
+  path: '/streams',
+  component: lazyRouteComponent(() => import('../features/streams/StreamsTab'), 'StreamsTab'),
+});
+
 const terminal = createRoute({
   getParentRoute: () => cluster,
   path: '/terminal',
@@ -172,7 +181,7 @@ const tree = root.addChildren([
   signIn,
   shell.addChildren([
     home, clusters, newCluster, adopt, activity, backupsOfAll, alerts, approvals, hosts, users, settingsOfAll, account,
-    cluster.addChildren([overview, nodes, backups, audit, settings, terminal, replay, operation, incident]),
+    cluster.addChildren([overview, nodes, backups, audit, settings, streams, terminal, replay, operation, incident]),
   ]),
 ]);
 

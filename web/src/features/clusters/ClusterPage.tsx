@@ -82,6 +82,11 @@ export function ClusterPage() {
         <Tab to="/clusters/$id/nodes" id={id}>
           Nodes <span className={classes.n}>{c.nodes?.length ?? 0}</span>
         </Tab>
+        {has('GET /clusters/{id}/streams') && c.engine === 'eventstore' && (
+          <Tab to="/clusters/$id/streams" id={id}>
+            Streams
+          </Tab>
+        )}
         {has('GET /clusters/{id}/backups') && c.engine !== 'eventstore' && (
           <Tab to="/clusters/$id/backups" id={id}>
             Backups
@@ -118,7 +123,7 @@ export function ClusterPage() {
   );
 }
 
-function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/backups' | '/clusters/$id/terminal' | '/clusters/$id/audit' | '/clusters/$id/settings'; id: string; exact?: boolean; children: React.ReactNode }) {
+function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/backups' | '/clusters/$id/terminal' | '/clusters/$id/streams' | '/clusters/$id/audit' | '/clusters/$id/settings'; id: string; exact?: boolean; children: React.ReactNode }) {
   return (
     <Link
       to={to}
