@@ -151,6 +151,10 @@ type socketMessage struct {
 func (w *socketScreen) Next(context.Context) (terminal.Typed, error) {
 	for {
 		kind, p, err := w.conn.Read(w.ctx)
+		switch websocket.CloseStatus(err) {
+		case websocket.StatusNormalClosure, websocket.StatusNoStatusRcvd: // a browser's close says no more
+			return terminal.Typed{}, terminal.ErrLeft
+		}
 		if err != nil {
 			return terminal.Typed{}, err
 		}

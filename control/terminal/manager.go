@@ -43,6 +43,8 @@ var (
 	ErrMany = errors.New("too many terminals are open")
 	// ErrUnknown: there is no such session that goes on.
 	ErrUnknown = errors.New("no such terminal is open")
+	// ErrLeft: the person closed the terminal.
+	ErrLeft = errors.New("the person left")
 	// ErrNoRecording: it is not, or no longer, kept here.
 	ErrNoRecording = errors.New("the recording is not kept here")
 )

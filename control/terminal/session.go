@@ -22,8 +22,8 @@ type Screen interface {
 	Show(ctx context.Context, p []byte) error
 	// Tell tells about the terminal.
 	Tell(ctx context.Context, n Notice) error
-	// Next waits for the next thing the person does; an error when the person
-	// is gone.
+	// Next waits for the next thing the person does; ErrLeft when the person left,
+	// another error when the person is gone.
 	Next(ctx context.Context) (Typed, error)
 }
 
@@ -216,6 +216,7 @@ func (c *carried) run(ctx context.Context) (why string) {
 	c.tell(ctx, Notice{Type: NoticeHello, Session: c.session.ID, Cluster: c.session.Cluster, Node: c.session.Node, Kind: c.session.Kind, Host: c.session.Host,
 		User: c.session.User, Role: c.mode.Role, Level: string(c.mode.Level), IdleSeconds: c.m.Settings().IdleMinutes * 60})
 	fromAgent, fromPerson := make(chan hub.FromTerminal), make(chan Typed)
+	gone := "the person's connection ended" // read once fromPerson is closed
 	go func() {
 		defer close(fromAgent)
 		for {
@@ -234,6 +235,9 @@ func (c *carried) run(ctx context.Context) (why string) {
 		defer close(fromPerson)
 		for {
 			typed, err := c.screen.Next(ctx)
+			if errors.Is(err, ErrLeft) {
+				gone = "left"
+			}
 			if err != nil {
 				return
 			}
@@ -279,7 +283,7 @@ func (c *carried) run(ctx context.Context) (why string) {
 		case typed, ok := <-fromPerson:
 			if !ok {
 				fromPerson = nil
-				end("the person's connection ended")
+				end(gone)
 				continue
 			}
 			if because := c.fromPerson(ctx, &typed); because != "" && why == "" {

@@ -20,7 +20,7 @@ export function ReplayPage() {
   const query = useQuery({ queryKey: ['terminal-recording', session], queryFn: async ({ signal }) => parseRecording(await fetchRecording(session, signal)), staleTime: 10_000, retry: false });
   return (
     <>
-      <p>
+      <p className={classes.back}>
         <Link to="/clusters/$id/terminal" params={{ id }}>
           All terminals of this cluster
         </Link>

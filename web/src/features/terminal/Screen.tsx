@@ -34,6 +34,7 @@ export function Screen({ label, fit = true, onReady, onSize, tabLeaves = false, 
     let watch: ResizeObserver | null = null;
     let gone = false;
     const t = new Terminal({ fontFamily, fontSize, theme: themes[first.current], cursorBlink: true, scrollback: 5000, disableStdin: readOnly, screenReaderMode: true, convertEol: false });
+    terminal.current = t;
     // Letters must be measured with the font they will have.
     void Promise.resolve(document.fonts?.load(`${fontSize}px 'JetBrains Mono'`)).catch(() => null).then(() => {
       if (gone) return;
@@ -57,7 +58,6 @@ export function Screen({ label, fit = true, onReady, onSize, tabLeaves = false, 
         watch.observe(place);
       }
       t.onResize((size) => now.current.onSize?.(size.cols, size.rows));
-      terminal.current = t;
       done = now.current.onReady(t);
     });
     return () => {

@@ -2,9 +2,8 @@ import { Button, TextInput } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
 import { useRef, useState, type FormEvent } from 'react';
 import type { ClusterDetail } from '../../api/types';
-import { RoleBadge, StatusBadge } from '../../components/Badges';
+import { isLead, RoleBadge, StatusBadge } from '../../components/Badges';
 import { Note } from '../../components/Faces';
-import { isLead } from '../../components/Badges';
 import { TerminalLink, type Notice } from './link';
 import { Screen } from './Screen';
 import classes from './Terminal.module.css';
@@ -27,6 +26,7 @@ export function TerminalView({ cluster, node, ticket, hostShell, onLeave }: View
   const [said, setSaid] = useState('');
   const [ended, setEnded] = useState<string | null>(null);
   const link = useRef<TerminalLink | null>(null);
+  const leaving = useRef(false);
 
   const begin = (terminal: import('@xterm/xterm').Terminal) => {
     let why: string | null = null;
@@ -46,7 +46,7 @@ export function TerminalView({ cluster, node, ticket, hostShell, onLeave }: View
       onGone: () => {
         terminal.options.disableStdin = true;
         terminal.options.cursorBlink = false;
-        setEnded(why ?? 'the connection to the control plane ended');
+        setEnded(why ?? (leaving.current ? 'left' : 'the connection to the control plane ended'));
       },
     });
     link.current = l;
@@ -68,7 +68,15 @@ export function TerminalView({ cluster, node, ticket, hostShell, onLeave }: View
         <span className={classes.end}>
           {ended === null && !hostShell && cluster.engine !== 'eventstore' && (mode.level === 'read' ? <AskToWrite node={node} lead={isLead(mode.role)} onAsk={(typed) => link.current?.write(typed)} /> : <Button size="xs" variant="default" onClick={() => link.current?.readOnly()}>Only read</Button>)}
           {ended === null ? (
-            <Button size="xs" variant="default" data-after-terminal onClick={() => link.current?.close()}>
+            <Button
+              size="xs"
+              variant="default"
+              data-after-terminal
+              onClick={() => {
+                leaving.current = true;
+                link.current?.close();
+              }}
+            >
               End
             </Button>
           ) : (
