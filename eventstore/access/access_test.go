@@ -105,7 +105,7 @@ func TestAllowedAgreesWithItsSpecification(t *testing.T) {
 		}
 		return list(string(b))
 	}
-	for range 20_000 {
+	for range 4_000 {
 		p := &Principal{}
 		if r.IntN(5) > 0 {
 			p.Name = roles[r.IntN(3)]
