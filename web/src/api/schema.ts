@@ -984,6 +984,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/hosts/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make a machine at a provider; its agent joins by itself */
+        post: operations["host-create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/hosts/join-token": {
         parameters: {
             query?: never;
@@ -1080,6 +1097,40 @@ export interface paths {
         put?: never;
         /** Sign out */
         post: operations["logout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/machines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Machines that were asked for */
+        get: operations["machines"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/machines/{id}/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Delete a machine without databases at its provider */
+        post: operations["machine-delete"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1183,6 +1234,58 @@ export interface paths {
         put?: never;
         /** Switch a promotion back */
         post: operations["undo"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/provider-accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Access to providers that make machines */
+        get: operations["provider-accounts"];
+        put?: never;
+        /** Keep access to a provider, after it was tried */
+        post: operations["put-provider-account"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/provider-accounts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Forget access to a provider */
+        delete: operations["delete-provider-account"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/provider-accounts/{name}/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Locations and sizes a machine can be made of */
+        get: operations["provider-options"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -2385,6 +2488,48 @@ export interface components {
             path: string;
             sentence: string;
         };
+        MachineDeletion: {
+            /** @description the machine's name, typed by a person */
+            typedName: string;
+        };
+        MachineList: {
+            machines: components["schemas"]["MachineView"][];
+        };
+        MachineRequest: {
+            account: string;
+            image?: string;
+            location: string;
+            name: string;
+            /** @description URL the machine fetches this program from; by default this control plane */
+            program?: string;
+            size: string;
+        };
+        MachineStep: {
+            /** Format: date-time */
+            at: string;
+            detail: string;
+            /** @enum {string} */
+            step: "make" | "boot" | "join";
+        };
+        MachineView: {
+            account: string;
+            address: string;
+            /** @description that joined from it, else empty */
+            agent: string;
+            /** Format: date-time */
+            at: string;
+            by: string;
+            endedAt: (string | null) | null;
+            id: string;
+            location: string;
+            name: string;
+            providerId: string;
+            size: string;
+            /** @enum {string} */
+            state: "making" | "ready" | "failed" | "deleting" | "deleted";
+            steps: components["schemas"]["MachineStep"][];
+            why: string;
+        };
         MaintenanceRequest: {
             /**
              * Format: int64
@@ -2750,8 +2895,51 @@ export interface components {
             /** @description why it is not usable, or what it does */
             why: string;
         };
+        ProviderAccount: {
+            /** Format: date-time */
+            at: string;
+            by: string;
+            /** @description empty: the provider's own */
+            endpoint: string;
+            kind: string;
+            name: string;
+        };
+        ProviderAccountList: {
+            accounts: components["schemas"]["ProviderAccount"][];
+        };
+        ProviderAccountRequest: {
+            endpoint?: string;
+            /** @enum {string} */
+            kind: "hetzner";
+            name: string;
+            /** @description of the provider's API, with the right to write; kept sealed */
+            token: string;
+        };
         ProviderList: {
             providers: components["schemas"]["Provider"][];
+        };
+        ProviderOptions: {
+            locations: components["schemas"]["ProviderPlace"][];
+            /** @description cheapest first */
+            sizes: components["schemas"]["ProviderSize"][];
+        };
+        ProviderPlace: {
+            country: string;
+            name: string;
+            title: string;
+        };
+        ProviderSize: {
+            arch: string;
+            /** Format: int64 */
+            cores: number;
+            /** @description 64-bit integer as a decimal string */
+            diskBytes: string;
+            /** @description 64-bit integer as a decimal string */
+            memoryBytes: string;
+            /** @description gross, with its currency; empty when not known */
+            monthlyPrice: string;
+            name: string;
+            title: string;
         };
         Quorum: {
             /** Format: int64 */
@@ -5359,6 +5547,39 @@ export interface operations {
             };
         };
     };
+    "host-create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MachineRequest"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostTaskAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "host-join-token": {
         parameters: {
             query?: never;
@@ -5537,6 +5758,70 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    machines: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MachineList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "machine-delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MachineDeletion"];
+            };
+        };
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HostTaskAccepted"];
+                };
             };
             /** @description Error */
             default: {
@@ -5762,6 +6047,132 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PromotionAccepted"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "provider-accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderAccountList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "put-provider-account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderAccountRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderAccountList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-provider-account": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderAccountList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "provider-options": {
+        parameters: {
+            query?: {
+                location?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderOptions"];
                 };
             };
             /** @description Error */
