@@ -59,7 +59,7 @@ func (e *Executor) PlanRestart(cluster string, overrides ...string) (plan.Plan, 
 func (e *Executor) planRestart(f *plan.Facts, c *inventory.Cluster, overrides []string) plan.Plan {
 	p := plan.RollingRestart(f, clusterFacts(c), overrides...)
 	if c.Policy.Approval {
-		p.Refuse("approval", "a second person approves each promotion of this cluster", "a rolling restart holds one", "turn approval off for the time: baton policy "+c.ID+" --approval=false")
+		p.Refuse("approval", "a second person approves each promotion of this cluster", "a rolling restart holds one", "turn approval off for the time: baton settings "+c.ID+" --approval=false")
 	}
 	return p
 }
