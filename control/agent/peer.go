@@ -42,8 +42,9 @@ type peers struct {
 }
 
 const (
-	// promiseTime bounds one question; the next follows in half a second.
-	promiseTime = time.Second
+	// promiseTime bounds one question: a later answer would come too late to
+	// count. The next follows in half a second.
+	promiseTime = 2 * time.Second
 	// peerPing finds connections that are dead before they are needed.
 	peerPing = 10 * time.Second
 )

@@ -131,6 +131,9 @@ func (p *promises) promise(caller, cluster, node string, ask lease.Ask) (refused
 	if refused != "" {
 		return refused
 	}
+	if next == v.Vow && v.To == caller {
+		return ""
+	}
 	if err := p.put(cluster, caller, next, next.Until-now); err != nil {
 		p.a.log.Error("a promise is not given", "cluster", cluster, "holder", ask.Holder, "err", err)
 		return "not-stored"

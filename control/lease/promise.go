@@ -56,7 +56,8 @@ type Known struct {
 }
 
 // Promise judges a question at a moment: the vow as it is to be on disk before
-// the answer, or why there is none.
+// the answer, or why there is none. It is a little longer than was asked, so
+// that not every question costs a write.
 func (v Vow) Promise(a Ask, k Known, now time.Duration) (next Vow, refused string) {
 	switch {
 	case k.Accepted > a.Generation || k.Generation > a.Generation:
@@ -67,11 +68,11 @@ func (v Vow) Promise(a Ask, k Known, now time.Duration) (next Vow, refused strin
 		return v, IsUnknown
 	}
 	ttl := TermsOf(a.TTL).TTL
-	until := now + ttl + Eps(ttl)
-	if v.Generation == a.Generation {
-		until = max(until, v.Until)
+	least := now + ttl + Eps(ttl)
+	if v.Generation == a.Generation && v.Holder == a.Holder && v.Until >= least {
+		return v, "" // the last one is long enough
 	}
-	return Vow{Generation: a.Generation, Holder: a.Holder, Until: until, Barred: v.Barred}, ""
+	return Vow{Generation: a.Generation, Holder: a.Holder, Until: least + ttl/5, Barred: v.Barred}, ""
 }
 
 // Bars tells for how long at most nobody may become primary in a generation by
