@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"baton/control/engine"
+	"baton/control/engine/redis/redistest"
 	"baton/control/executor"
 	"baton/control/inventory"
 	"baton/control/operation"
@@ -33,12 +34,13 @@ func TestRollingRestart(t *testing.T) {
 	})
 	before := pids(s)
 	ask := executor.RequestRestart{Cluster: "shop", TypedName: "Shop", Who: ann}
-	if _, err := s.exec.RollingRestart(s.ctx, ask); !errors.Is(err, executor.ErrTypedName) {
-		t.Errorf("with a wrong name: %v", err)
-	}
+	s.eventually("a wrong name is refused", func() bool { // as soon as nothing else runs
+		_, err := s.exec.RollingRestart(s.ctx, ask)
+		return errors.Is(err, executor.ErrTypedName)
+	})
 	ask.TypedName = "shop"
 	var o operation.Operation
-	s.eventually("it is done", func() bool { // a busy machine is refused, or too slow before the point of no return
+	redistest.Eventually(t, 4*time.Minute, "it is done", func() bool { // a busy machine is refused, or too slow before the point of no return
 		id, err := s.exec.RollingRestart(s.ctx, ask)
 		var refused *executor.RefusedError
 		var running *executor.RunningError
