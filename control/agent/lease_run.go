@@ -30,6 +30,10 @@ const (
 	softMost = time.Minute
 )
 
+// guardEvery is how often a guardian is looked for while there is something to
+// guard: one ends that had nothing to do for long, while an engine was stopped.
+const guardEvery = 2 * time.Second
+
 // leaseRun drives one Holder: it carries its effects out and tells it what
 // came of them.
 type leaseRun struct {
@@ -43,9 +47,10 @@ type leaseRun struct {
 	last   guard.State
 	why    string // of a release
 	silent time.Duration
-	gone   bool   // the run is over
-	roster uint64 // number of the roster in use
-	peers  []Peer // agents beside it
+	gone   bool          // the run is over
+	looked time.Duration // for a guardian
+	roster uint64        // number of the roster in use
+	peers  []Peer        // agents beside it
 }
 
 func newLeaseRun(l *leases, in engine.Instance, t LeaseTerms) (*leaseRun, error) {
@@ -130,6 +135,10 @@ func (r *leaseRun) step(ctx context.Context) bool {
 		r.effect(ctx, e, now)
 	}
 	r.save()
+	if r.last.Deadline != 0 && now-r.looked >= guardEvery {
+		r.looked = now
+		go r.l.guard()
+	}
 	return true
 }
 

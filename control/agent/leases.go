@@ -173,10 +173,15 @@ func (l *leases) begun(ctx context.Context, in engine.Instance, terms LeaseTerms
 	}
 	l.runs[in.Key()] = run
 	l.mu.Unlock()
+	l.guard()
+	go run.loop(ctx)
+}
+
+// guard starts a guardian unless one lives.
+func (l *leases) guard() {
 	if err := guard.Start(l.a.opt.Guardian, l.a.opt.Dir); err != nil {
 		l.a.log.Warn("leases are kept without a guardian", "err", err)
 	}
-	go run.loop(ctx)
 }
 
 // terms takes in what is on record, on disk before it counts.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"baton/control/agent"
@@ -598,11 +599,7 @@ func (r *run) attached(ctx context.Context, n string) error {
 // stopProbe ends the probe and keeps what it measured and read back. Without
 // it there is no proof, which the result says; the roles are right all the same.
 func stopProbe(ctx context.Context, r *run) (outcome, error) {
-	limit := readBackTime
-	if r.lostAgain() {
-		limit = readTimeout // nothing can be read back, and a failover waits
-	}
-	v, err := r.order(ctx, r.op.Plan.Node, engine.ProbeStop, limit, "id", r.op.Operation)
+	v, err := r.readBack(ctx)
 	if err != nil {
 		if isStale(err) || ctx.Err() != nil {
 			return outcome{}, err
@@ -614,6 +611,35 @@ func stopProbe(ctx context.Context, r *run) (outcome, error) {
 }
 
 const readBackTime = 30 * time.Second
+
+// readBack ends the probe. It is not waited for where the new primary is lost
+// meanwhile: nothing can be read back then, and a failover waits.
+func (r *run) readBack(ctx context.Context) (map[string]string, error) {
+	waited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tick := time.NewTicker(readBackLook)
+		defer tick.Stop()
+		for {
+			if r.lostAgain() {
+				cancel()
+			}
+			select {
+			case <-waited.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	v, err := r.order(waited, r.op.Plan.Node, engine.ProbeStop, readBackTime, "id", r.op.Operation)
+	cancel()
+	watch.Wait()
+	return v, err
+}
+
+// readBackLook is how often it is looked whether the new primary is lost.
+const readBackLook = 200 * time.Millisecond
 
 func (r *run) addr(node string) string { return r.op.Plan.Addresses[node] }
 
