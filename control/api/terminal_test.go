@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"baton/control/agent"
 	"baton/control/engine"
 	"baton/control/terminal"
 	"baton/control/terminal/cast"
@@ -328,38 +327,6 @@ func TestShellsOfHosts(t *testing.T) {
 	w.refused(409, CodeRefused, "POST", "/terminal/tickets", TicketRequest{Cluster: "c", Node: "r1", Kind: "os"}, as("admin-token"))
 	w.refused(422, CodeBadRequest, "PUT", "/terminal/settings", TerminalSettings{IdleMinutes: 0, KeepDays: 30}, as("admin-token"))
 	w.refused(403, CodeForbidden, "PUT", "/terminal/settings", TerminalSettings{IdleMinutes: 5, KeepDays: 30}, as("operator-token"))
-}
-
-// TestASlowPersonHoldsUpNobody: output stops at its bound while it is not
-// confirmed; orders are answered meanwhile; it goes on when it is confirmed.
-func TestASlowPersonHoldsUpNobody(t *testing.T) {
-	w := newTerminalSite(t, 0)
-	s := w.open("admin-token", TicketRequest{Cluster: "c", Node: "r1", Kind: "os"}, true)
-	s.sees("recorded")
-	s.typed("yes 0123456789abcdef\r")
-	size := func() int { return len(s.all()) }
-	w.eventually("output fills its window", func() bool { return size() == agent.TerminalWindow })
-	for range 20 {
-		w.order(engine.Action{Name: agent.ActionPing})
-	}
-	if n := size(); n != agent.TerminalWindow {
-		t.Errorf("%d bytes came, more than the window of %d", n, agent.TerminalWindow)
-	}
-	s.tell(map[string]any{"type": "shown", "bytes": 50_000})
-	w.eventually("it goes on by as much as was confirmed", func() bool { return size() == agent.TerminalWindow+50_000 })
-	s.tell(map[string]any{"type": "shown", "bytes": 1 << 40}) // a lie counts for no more than was sent
-	w.eventually("it goes on by one window", func() bool { return size() == 2*agent.TerminalWindow+50_000 })
-	s.typed("\x03")
-	open := w.manager.Sessions("c", 1)[0]
-	get[TerminalSession](w.site, "POST", "/terminal/sessions/"+open.ID+"/end", EndTerminal{}, as("admin-token"))
-	if why := s.ends(); why != "ended by ann" {
-		t.Errorf("it ended: %q", why)
-	}
-	for range agent.MaxTerminals + 1 { // each gives its place back
-		s := w.open("admin-token", TicketRequest{Cluster: "c", Node: "r1", Kind: "os"}, false)
-		s.typed("exit\r")
-		s.ends()
-	}
 }
 
 // TestAVanishedPersonsTerminalEnds: nobody answers pings; and a link that ends
