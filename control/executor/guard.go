@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -186,6 +187,9 @@ func (e *Executor) recordCorrections(ctx context.Context, c *inventory.Cluster, 
 func orders(d mend.Correction) []engine.Action {
 	var out []engine.Action
 	if d.Keep {
+		if d.Kind == mend.Demote { // what is saved is then all there will be
+			out = append(out, engine.Action{Name: engine.PauseWrites, Args: map[string]string{"ms": strconv.FormatInt(keepTime.Milliseconds(), 10)}})
+		}
 		out = append(out, engine.Action{Name: agent.ActionKeepData})
 	}
 	switch d.Kind {
@@ -204,7 +208,7 @@ func said(c *inventory.Cluster, d mend.Correction) (what, why string) {
 	switch d.Kind {
 	case mend.Demote:
 		return fmt.Sprintf("demoted %s, which came back as a primary beside %s", d.Node, c.ShouldBe),
-			fmt.Sprintf("%s is the primary of generation %d; what %s took since it came back is not kept", c.ShouldBe, c.Generation, d.Node)
+			fmt.Sprintf("%s is the primary of generation %d; clients that wrote to %s since it came back must be pointed to the primary", c.ShouldBe, c.Generation, d.Node)
 	case mend.Promote:
 		return fmt.Sprintf("promoted %s again, which came back as a replica", d.Node),
 			fmt.Sprintf("it is the primary of generation %d, nobody else was, and no member holds more keys", c.Generation)

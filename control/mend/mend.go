@@ -6,7 +6,8 @@
 //   - A replica that follows another server than the primary is pointed to it.
 //     What it may hold beyond the primary is saved first.
 //   - A deposed primary that comes back as a primary beside the present one is
-//     demoted: clients that reach it would write into the void.
+//     demoted: clients that reach it would write into the void. What it took is
+//     saved first.
 //   - The primary that comes back as a replica while nobody else is primary is
 //     promoted again, if every member answers and none holds more keys.
 //   - A server whose role is right and whose file may hold another gets it
@@ -230,7 +231,7 @@ func (f *Facts) wrong(p, n *health.Node) Correction {
 	}
 	switch {
 	case n.Role() == engine.RolePrimary && !f.Leased:
-		return Correction{Kind: Demote, Node: n.Name, Addr: p.Address, Was: "a primary"}
+		return Correction{Kind: Demote, Node: n.Name, Addr: p.Address, Keep: !contained(p, n), Was: "a primary"}
 	case n.Role() == engine.RoleReplica && f.Running == "" && n.Seen.ReplicaOf != "" && n.Seen.ReplicaOf != p.Address:
 		return Correction{Kind: Repoint, Node: n.Name, Addr: p.Address, Keep: ahead(p, n), Was: "a replica of " + n.Seen.ReplicaOf}
 	}
@@ -257,6 +258,12 @@ func (f *Facts) lost(p *health.Node) bool {
 func ahead(p, n *health.Node) bool {
 	return n.Seen.History != "" && n.Seen.History != p.Seen.History &&
 		n.Seen.History == p.Seen.HistoryPrevious && n.Seen.Position > p.Seen.HistoryPreviousEnd
+}
+
+// contained tells whether everything that a deposed primary holds is known to be
+// in the present primary's history.
+func contained(p, n *health.Node) bool {
+	return n.Seen.History != "" && n.Seen.History == p.Seen.HistoryPrevious && n.Seen.Position <= p.Seen.HistoryPreviousEnd
 }
 
 // file is the correction of a node whose role is right and may not stand in its

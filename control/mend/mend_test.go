@@ -80,8 +80,12 @@ func TestRolesThatAreWrong(t *testing.T) {
 			astray(f)
 			f.Node("b").Seen.History, f.Node("b").Seen.Position = "h1", 80
 		}, "repoint b to " + addrC},
-		{"a second primary", second, "demote a to " + addrC},
-		{"a second primary, and a replica of it", func(f *Facts) { second(f); astray(f) }, "demote a to " + addrC + "; repoint b to " + addrC},
+		{"a second primary", second, "demote a to " + addrC + ", saved first"},
+		{"a second primary, and a replica of it", func(f *Facts) { second(f); astray(f) }, "demote a to " + addrC + ", saved first; repoint b to " + addrC},
+		{"a second primary that took nothing since", func(f *Facts) {
+			second(f)
+			f.Node("a").Seen.History, f.Node("a").Seen.Position = "h1", 80
+		}, "demote a to " + addrC},
 		{"a second primary, under a lease", func(f *Facts) { second(f); f.Leased = true }, ""},
 		{"a chain, under a lease", func(f *Facts) { astray(f); f.Leased = true }, "repoint b to " + addrC},
 		{"somebody else brings it back", func(f *Facts) { second(f); f.Elsewhere["a"] = true }, ""},
@@ -96,14 +100,14 @@ func TestRolesThatAreWrong(t *testing.T) {
 		{"its own agent has no link", func(f *Facts) { f.Connected["B"] = false; astray(f) }, ""},
 		{"it is between roles", func(f *Facts) { f.Node("b").Seen.Role = engine.RoleUnknown; f.Node("b").Seen.ReplicaOf = addrA }, ""},
 		{"an operation runs", func(f *Facts) { f.Running = "op"; astray(f); second(f) }, ""},
-		{"an operation runs that leaves roles alone", func(f *Facts) { f.Running, f.Yields = "op", true; astray(f); second(f) }, "demote a to " + addrC},
+		{"an operation runs that leaves roles alone", func(f *Facts) { f.Running, f.Yields = "op", true; astray(f); second(f) }, "demote a to " + addrC + ", saved first"},
 		{"maintenance of the cluster", func(f *Facts) { f.Maintenance = true; astray(f); second(f) }, ""},
 		{"maintenance of the node", func(f *Facts) {
 			later := noon.Add(time.Hour)
 			f.Node("b").Maintenance = &later
 			astray(f)
 			second(f)
-		}, "demote a to " + addrC},
+		}, "demote a to " + addrC + ", saved first"},
 		{"no operation named the primary", func(f *Facts) { f.Generation = 0; astray(f); second(f) }, ""},
 		{"the primary is no member any more", func(f *Facts) { f.Primary = "z"; astray(f) }, ""},
 		{"only seen while the operation ran", func(f *Facts) { f.Settled = noon.Add(time.Hour); astray(f); second(f) }, ""},
