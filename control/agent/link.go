@@ -120,7 +120,7 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 			a.leases.connected(out)
 			defer a.leases.connected(nil)
 			a.terminals.connected(ctx, agentpb.NewTerminalLinkClient(conn))
-			defer a.terminals.connected(nil, nil)
+			defer a.terminals.connected(ctx, nil)
 			a.log.Info("connected to the control plane", "address", r.address(), "agent", a.me.ID, "term", a.term)
 			go func() {
 				// Of a stream that the other end closed, Recv tells why.

@@ -55,11 +55,11 @@ func (s *Server) getTerminal(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	screen := &socketScreen{conn: conn, ctx: ctx}
 	go screen.watch(s.pingTimes())
-	why, err := s.Terminals.Serve(ctx, request, screen, s.still(r, &p))
+	_, err = s.Terminals.Serve(ctx, request, screen, s.still(r, &p))
 	if err != nil {
 		problem := terminalProblem(err)
 		s.Log.Warn("a terminal could not be opened", "cluster", request.Cluster, "node", request.Node, "who", p.Name, "err", err)
-		why = problem.Title + ": " + problem.Detail
+		why := problem.Title + ": " + problem.Detail
 		if problem.Fix != "" {
 			why += "; " + problem.Fix
 		}
