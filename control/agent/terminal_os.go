@@ -36,10 +36,13 @@ func (t *terminal) osShell(in engine.Instance) (why string) {
 	if err != nil {
 		path = "/bin/sh"
 	}
-	home, dir := "/", in.Dir
+	home, dir := os.Getenv("HOME"), in.Dir
 	name := userName()
-	if u, err := user.Current(); err == nil && u.HomeDir != "" {
+	if u, err := user.Current(); home == "" && err == nil {
 		home = u.HomeDir
+	}
+	if home == "" {
+		home = "/"
 	}
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 		dir = home

@@ -6,10 +6,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"baton/control/agent"
 	"baton/control/engine"
 	"baton/control/terminal"
 	"baton/control/terminal/cast"
@@ -277,6 +280,87 @@ func TestTerminalsFollowRoles(t *testing.T) {
 	s.typed("\x04")
 	if why := s.ends(); why != "left" {
 		t.Errorf("it ended: %q", why)
+	}
+}
+
+// TestShellsOfHosts: a real pseudo-terminal, its size, its end, and that nothing
+// is left running.
+func TestShellsOfHosts(t *testing.T) {
+	t.Setenv("BATON_MASTER_KEY_TEST", "leaks")
+	t.Setenv("HOME", t.TempDir()) // no start-up files of whoever runs this
+	w := newTerminalSite(t, 0)
+	s := w.open("admin-token", TicketRequest{Cluster: "c", Node: "r1", Kind: "os", Columns: 91, Rows: 33}, false)
+	s.sees("beside r1 of cluster c")
+	s.typed("stty size; echo \"node=$BATON_NODE leak=$BATON_MASTER_KEY_TEST.\"; tty >/dev/null && echo is-a-tty\r")
+	s.sees("33 91")
+	s.sees("node=r1 leak=.")
+	s.sees("is-a-tty")
+	s.tell(map[string]any{"type": "size", "columns": 120, "rows": 40})
+	w.eventually("the new size is seen", func() bool {
+		s.typed("stty size\r")
+		return strings.Contains(s.all(), "40 120")
+	})
+	s.typed("nohup sleep 20 >/dev/null 2>&1 &\r") // what is left on purpose does not keep the terminal
+	s.typed("exit 7\r")
+	if why := s.ends(); why != "the shell ended with code 7" {
+		t.Errorf("it ended: %q", why)
+	}
+	s = w.open("admin-token", TicketRequest{Cluster: "c", Node: "r1", Kind: "os"}, false)
+	s.typed("trap '' HUP TERM; echo pid=$$; sleep 86400; sleep 86400\r")
+	s.sees("pid=$$") // echoed
+	pid := 0
+	w.eventually("it says its process", func() bool {
+		m := regexp.MustCompile(`pid=([0-9]+)`).FindStringSubmatch(s.all())
+		if m == nil {
+			return false
+		}
+		_, err := fmt.Sscan(m[1], &pid)
+		return err == nil
+	})
+	open := w.manager.Sessions("c", 1)[0]
+	get[TerminalSession](w.site, "POST", "/terminal/sessions/"+open.ID+"/end", EndTerminal{}, as("admin-token"))
+	if why := s.ends(); why != "ended by ann" {
+		t.Errorf("it ended: %q", why)
+	}
+	w.eventually("its process is gone", func() bool { return syscall.Kill(pid, 0) == syscall.ESRCH })
+	w.demandAudit("done ann left an OS shell on r1: ended by ann; ")
+
+	get[TerminalSettings](w.site, "PUT", "/terminal/settings", TerminalSettings{IdleMinutes: 15, OSAllowed: false, KeepDays: 30}, as("admin-token"))
+	w.refused(409, CodeRefused, "POST", "/terminal/tickets", TicketRequest{Cluster: "c", Node: "r1", Kind: "os"}, as("admin-token"))
+	w.refused(422, CodeBadRequest, "PUT", "/terminal/settings", TerminalSettings{IdleMinutes: 0, KeepDays: 30}, as("admin-token"))
+	w.refused(403, CodeForbidden, "PUT", "/terminal/settings", TerminalSettings{IdleMinutes: 5, KeepDays: 30}, as("operator-token"))
+}
+
+// TestASlowPersonHoldsUpNobody: output stops at its bound while it is not
+// confirmed; orders are answered meanwhile; it goes on when it is confirmed.
+func TestASlowPersonHoldsUpNobody(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	w := newTerminalSite(t, 0)
+	s := w.open("admin-token", TicketRequest{Cluster: "c", Node: "r1", Kind: "os"}, true)
+	s.sees("recorded")
+	s.typed("yes 0123456789abcdef\r")
+	size := func() int { return len(s.all()) }
+	w.eventually("output fills its window", func() bool { return size() == agent.TerminalWindow })
+	for range 20 {
+		w.order(engine.Action{Name: agent.ActionPing})
+	}
+	if n := size(); n != agent.TerminalWindow {
+		t.Errorf("%d bytes came, more than the window of %d", n, agent.TerminalWindow)
+	}
+	s.tell(map[string]any{"type": "shown", "bytes": 50_000})
+	w.eventually("it goes on by as much as was confirmed", func() bool { return size() == agent.TerminalWindow+50_000 })
+	s.tell(map[string]any{"type": "shown", "bytes": 1 << 40}) // a lie counts for no more than was sent
+	w.eventually("it goes on by one window", func() bool { return size() == 2*agent.TerminalWindow+50_000 })
+	s.typed("\x03")
+	open := w.manager.Sessions("c", 1)[0]
+	get[TerminalSession](w.site, "POST", "/terminal/sessions/"+open.ID+"/end", EndTerminal{}, as("admin-token"))
+	if why := s.ends(); why != "ended by ann" {
+		t.Errorf("it ended: %q", why)
+	}
+	for range agent.MaxTerminals + 1 { // each gives its place back
+		s := w.open("admin-token", TicketRequest{Cluster: "c", Node: "r1", Kind: "os"}, false)
+		s.typed("exit\r")
+		s.ends()
 	}
 }
 
