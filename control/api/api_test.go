@@ -16,7 +16,7 @@ import (
 // exactly the table of permissions; a route that is not in it is refused.
 func TestEveryRouteHasARole(t *testing.T) {
 	s := New(Options{})
-	served := map[string]bool{"GET " + Prefix + "/openapi.json": true, "GET " + Prefix + "/docs": true, "/": true}
+	served := map[string]bool{"GET " + Prefix + "/openapi.json": true, "GET " + Prefix + "/docs": true, "GET " + Prefix + "/program": true, "/": true}
 	for path, item := range s.huma.OpenAPI().Paths {
 		for method, op := range map[string]any{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "DELETE": item.Delete, "PATCH": item.Patch} {
 			if o := op.(*huma.Operation); o != nil && o.BodyReadTimeout > 0 {
