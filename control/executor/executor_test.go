@@ -631,13 +631,14 @@ func TestSecondPrimary(t *testing.T) {
 	}
 	w.mu.Lock()
 	w.nodes["a"].role, w.nodes["a"].of = engine.RolePrimary, ""
+	held := len(w.nodes["a"].data)
 	w.mu.Unlock()
 	eventually(t, "a is demoted", func() bool { return role("a") == engine.RoleReplica })
 	if r := audits(t, p, 2); r[0].Source != "auto" || r[0].Node != "a" || r[0].Outcome != audit.Done {
 		t.Errorf("%+v", r[0])
 	}
 	w.mu.Lock()
-	if w.nodes["a"].of != w.nodes["b"].addr || w.nodes["a"].persisted != engine.RoleReplica {
+	if w.nodes["a"].of != w.nodes["b"].addr || w.nodes["a"].persisted != engine.RoleReplica || len(w.nodes["a"].kept) < held {
 		t.Errorf("a: %+v", w.nodes["a"])
 	}
 	w.mu.Unlock()

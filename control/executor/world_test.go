@@ -34,7 +34,8 @@ type fakeNode struct {
 	data        []int64
 	replid      string
 	pausedUntil time.Time
-	fullSyncs   int // served
+	kept        []int64 // what was saved before another role
+	fullSyncs   int     // served
 	persisted   engine.Role
 	held        bool
 	fence       agent.Fence
@@ -286,6 +287,9 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		if end.After(n.pausedUntil) {
 			n.pausedUntil = end
 		}
+	case agent.ActionKeepData:
+		n.kept = slices.Clone(n.data)
+		return agent.Result{Values: map[string]string{"bundle": "/lost-writes-" + n.name}}
 	case engine.UnpauseWrites:
 		n.pausedUntil = time.Time{}
 	case engine.ReadOffset:
