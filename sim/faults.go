@@ -111,16 +111,16 @@ func (c *cluster) stopCleanly(n *node) {
 	c.w.trace.note(c.w.now, "clean stop", uint64(n.at)+1)
 	c.count("clean stop")
 	if err := n.machine.Checkpoint(); err != nil {
-		c.check.fail("P10", "node %d: checkpoint: %v", n.at+1, err)
+		n.broken(err) // a power cut may fall into the stop
 		return
 	}
 	var kept index.Index = n.machine.Index()
 	if err := n.storage.Log.Close(); err != nil {
-		c.check.fail("P10", "node %d: close: %v", n.at+1, err)
+		n.broken(err)
 		return
 	}
 	if err := n.storage.State.Close(); err != nil {
-		c.check.fail("P10", "node %d: close: %v", n.at+1, err)
+		n.broken(err)
 		return
 	}
 	n.end()
