@@ -99,6 +99,7 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 		return because(ctx, err)
 	}
 	var travel travelTime
+	var rhythm rhythm
 	renewal := time.Now() // when it is next looked at
 	for {
 		m, err := s.Recv()
@@ -124,7 +125,7 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 			a.log.Info("connected to the control plane", "address", r.address(), "agent", a.me.ID, "term", a.term)
 			go func() {
 				// Of a stream that the other end closed, Recv tells why.
-				if err := a.sendLoop(ctx, s, out); !errors.Is(err, io.EOF) {
+				if err := a.sendLoop(ctx, s, out, &rhythm); !errors.Is(err, io.EOF) {
 					cancel(err)
 				}
 			}()
@@ -133,6 +134,7 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 			return &elsewhere{m.Elsewhere.GetLeader()}
 		case *agentpb.ToAgent_Tick:
 			travel.add(now, m.Tick.GetSentUnixNs())
+			rhythm.ask(time.Duration(m.Tick.GetReportIntervalMs()) * time.Millisecond)
 			if now.After(renewal) {
 				renewal = now.Add(renewEvery)
 				if err := a.renew(ctx, api); err != nil {
@@ -163,11 +165,15 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient, out <-chan *agentpb.FromAgent) error {
+func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient, out <-chan *agentpb.FromAgent, rhythm *rhythm) error {
 	tick := time.NewTicker(ReportInterval)
 	defer tick.Stop()
 	report := func() error {
-		b, err := json.Marshal(a.report())
+		r := a.report()
+		if !rhythm.due(&r, time.Now()) {
+			return nil
+		}
+		b, err := json.Marshal(r)
 		if err != nil {
 			return err
 		}

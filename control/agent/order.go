@@ -89,6 +89,10 @@ const (
 // ReportInterval is how often an agent reports.
 const ReportInterval = 500 * time.Millisecond
 
+// MaxReportInterval is the rarest an agent reports, whatever it is asked for: what
+// was reported must not be taken for stale before the next report.
+const MaxReportInterval = 2 * time.Second
+
 // Report is everything an agent knows about its host at one moment.
 type Report struct {
 	Agent   string `json:"agent"` // agent id

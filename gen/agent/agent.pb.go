@@ -656,10 +656,12 @@ func (x *Elsewhere) GetAddresses() []string {
 // Tick lets the agent estimate how long messages to it usually take, so that
 // an order that was held up on its way is recognized without comparing clocks.
 type Tick struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SentUnixNs    int64                  `protobuf:"varint,1,opt,name=sent_unix_ns,json=sentUnixNs,proto3" json:"sent_unix_ns,omitempty"` // control plane's clock
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	SentUnixNs int64                  `protobuf:"varint,1,opt,name=sent_unix_ns,json=sentUnixNs,proto3" json:"sent_unix_ns,omitempty"` // control plane's clock
+	// How often reports are wanted from now on; 0: as often as the agent looks.
+	ReportIntervalMs int64 `protobuf:"varint,2,opt,name=report_interval_ms,json=reportIntervalMs,proto3" json:"report_interval_ms,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Tick) Reset() {
@@ -695,6 +697,13 @@ func (*Tick) Descriptor() ([]byte, []int) {
 func (x *Tick) GetSentUnixNs() int64 {
 	if x != nil {
 		return x.SentUnixNs
+	}
+	return 0
+}
+
+func (x *Tick) GetReportIntervalMs() int64 {
+	if x != nil {
+		return x.ReportIntervalMs
 	}
 	return 0
 }
@@ -1007,10 +1016,11 @@ const file_agent_agent_proto_rawDesc = "" +
 	"\taddresses\x18\v \x03(\tR\taddresses\"A\n" +
 	"\tElsewhere\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x1c\n" +
-	"\taddresses\x18\x02 \x03(\tR\taddresses\"(\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"V\n" +
 	"\x04Tick\x12 \n" +
 	"\fsent_unix_ns\x18\x01 \x01(\x03R\n" +
-	"sentUnixNs\"\x1c\n" +
+	"sentUnixNs\x12,\n" +
+	"\x12report_interval_ms\x18\x02 \x01(\x03R\x10reportIntervalMs\"\x1c\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json\"\xf2\x02\n" +
 	"\x05Order\x12\x0e\n" +

@@ -16,7 +16,8 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// ReportInterval is how often each agent reports: as in production.
+// ReportInterval is how often each agent looks, and reports unless it is asked to
+// do so less often: as in production.
 const ReportInterval = 500 * time.Millisecond
 
 const (
@@ -203,6 +204,7 @@ func (s *Swarm) link(ctx context.Context, h *host) error {
 	answers := make(chan *agentpb.FromAgent, 64)
 	ended := make(chan error, 1)
 	welcome := make(chan struct{})
+	var every atomic.Int64 // what the control plane asks for, ns
 	go func() {
 		for {
 			m, err := l.Recv()
@@ -213,6 +215,8 @@ func (s *Swarm) link(ctx context.Context, h *host) error {
 			switch m := m.GetMessage().(type) {
 			case *agentpb.ToAgent_Welcome:
 				close(welcome)
+			case *agentpb.ToAgent_Tick:
+				every.Store(m.Tick.GetReportIntervalMs() * int64(time.Millisecond))
 			case *agentpb.ToAgent_Elsewhere:
 				ended <- errElsewhere
 				return
@@ -233,10 +237,10 @@ func (s *Swarm) link(ctx context.Context, h *host) error {
 	}
 	s.linked.Add(1)
 	defer s.linked.Add(-1)
-	return s.talk(ctx, h, l, answers, ended)
+	return s.talk(ctx, h, l, answers, ended, &every)
 }
 
-func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectClient, answers <-chan *agentpb.FromAgent, ended <-chan error) error {
+func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectClient, answers <-chan *agentpb.FromAgent, ended <-chan error, every *atomic.Int64) error {
 	tick := time.NewTicker(ReportInterval)
 	defer tick.Stop()
 	for {
@@ -247,6 +251,7 @@ func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectCl
 		if err := l.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Report{Report: &agentpb.Report{Json: b}}}); err != nil {
 			return err
 		}
+		sent := time.Now()
 		s.reports.Add(1)
 		s.bytes.Add(int64(len(b)))
 		for waiting := true; waiting; {
@@ -261,7 +266,7 @@ func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectCl
 				}
 				s.orders.Add(1)
 			case <-tick.C:
-				waiting = false
+				waiting = time.Since(sent) < time.Duration(every.Load())-ReportInterval/2
 			}
 		}
 	}

@@ -84,11 +84,13 @@ type Hub struct {
 	mu      sync.Mutex
 	links   map[string]*link        // by agent id; the newest link of an agent
 	reports map[string]agent.Report // by agent id; kept after the link is gone
-	subs    map[chan agent.Report]struct{}
-	closed  bool
-	leads   bool
-	term    uint64
-	deposed chan struct{} // closed when this node stops leading; nil while it does not lead
+	// instances is how many the reports tell of.
+	instances int
+	subs      map[chan agent.Report]struct{}
+	closed    bool
+	leads     bool
+	term      uint64
+	deposed   chan struct{} // closed when this node stops leading; nil while it does not lead
 }
 
 // New returns a hub that serves no listener yet.
@@ -231,6 +233,7 @@ func (h *Hub) receive(id string, data []byte) error {
 	if h.closed || h.links[id] == nil {
 		return nil // of a link that is ending
 	}
+	h.instances += len(r.Instances) - len(h.reports[id].Instances)
 	h.reports[id] = r
 	for ch := range h.subs {
 		select {

@@ -38,7 +38,7 @@ func (h *Hub) Standby() {
 	}
 	h.leads = false
 	close(h.deposed)
-	h.links, h.reports = map[string]*link{}, map[string]agent.Report{}
+	h.links, h.reports, h.instances = map[string]*link{}, map[string]agent.Report{}, 0
 }
 
 // Cut ends the link of an agent that was removed and forgets what it reported.
@@ -49,6 +49,7 @@ func (h *Hub) Cut(agentID string) {
 		delete(h.links, agentID)
 		close(l.cut)
 	}
+	h.instances -= len(h.reports[agentID].Instances)
 	delete(h.reports, agentID)
 }
 

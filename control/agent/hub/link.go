@@ -164,7 +164,7 @@ func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan e
 				return err
 			}
 		case <-tick.C:
-			if err := s.Send(&agentpb.ToAgent{Message: &agentpb.ToAgent_Tick{Tick: &agentpb.Tick{SentUnixNs: time.Now().UnixNano()}}}); err != nil {
+			if err := s.Send(&agentpb.ToAgent{Message: &agentpb.ToAgent_Tick{Tick: &agentpb.Tick{SentUnixNs: time.Now().UnixNano(), ReportIntervalMs: h.reportInterval().Milliseconds()}}}); err != nil {
 				return err
 			}
 		case <-heard:
