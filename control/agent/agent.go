@@ -364,7 +364,7 @@ func (a *Agent) report() Report {
 		Disk: a.disks.facts(a.ownVolume()), Supervision: a.super.Kind()}
 	r.Name, r.At = r.Host.Name, r.Host.Clock
 	r.Endpoints, r.Limits = a.endpoints(), a.limits.all()
-	r.PeerAddress, r.Promises = a.leases.peers.at(), a.leases.promises.states()
+	r.PeerAddress, r.Promises, r.Rosters = a.leases.peers.at(), a.leases.promises.states(), a.leases.rosters()
 	byName := map[string]*engine.ProcessState{}
 	for i := range r.Processes {
 		byName[r.Processes[i].Name] = &r.Processes[i]

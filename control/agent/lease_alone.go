@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"baton/control/agent/guard"
@@ -18,6 +20,37 @@ func (t *LeaseTerms) asBefore(rec *leaseRecord) {
 	if t.Mode == "" && rec.Generation == t.Generation && rec.Holder == t.Holder {
 		t.Mode, t.Promotable, t.Roster, t.Peers, t.HolderAgent = rec.Mode, rec.Promotable, rec.Roster, rec.Peers, rec.HolderAgent
 	}
+}
+
+// RosterState is what an agent knows of who promises whom, in a report.
+type RosterState struct {
+	Cluster    string `json:"cluster"`
+	Generation uint64 `json:"generation,string"`
+	Holder     string `json:"holder"`
+	Roster     uint64 `json:"roster,string"`
+	// Peers is how many of the nodes that may be promoted have an agent that can
+	// be asked.
+	Peers int `json:"peers"`
+}
+
+// rosters are the records that promises go by, for the report.
+func (l *leases) rosters() (out []RosterState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, rec := range l.records {
+		if rec.Roster == 0 {
+			continue
+		}
+		s := RosterState{Cluster: rec.Cluster, Generation: rec.Generation, Holder: rec.Holder, Roster: rec.Roster}
+		for _, p := range rec.Peers {
+			if p.Address != "" {
+				s.Peers++
+			}
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b RosterState) int { return strings.Compare(a.Cluster, b.Cluster) })
+	return out
 }
 
 // follow has the lease go by what is on record; r.mu is held.

@@ -119,6 +119,7 @@ type Report struct {
 	// are those it gave, sorted by cluster.
 	PeerAddress string         `json:"peerAddress,omitempty"`
 	Promises    []PromiseState `json:"promises,omitempty"`
+	Rosters     []RosterState  `json:"rosters,omitempty"`
 	// Disk is the volume of the agent's own directory.
 	Disk *engine.DiskFacts `json:"disk,omitempty"`
 	// Limits are what became of limits on who may connect, sorted by cluster.

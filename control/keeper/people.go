@@ -55,7 +55,7 @@ func (k *Keeper) Status(cluster string) (s Status, ok bool) {
 	}
 	s.Lease, s.Guarded = f.Lease, f.Guarded
 	k.mu.Lock()
-	if w := k.record(&c); w.roster.failsafe && k.Memory.of(cluster).eligible().Equal(lease.Acknowledged(true, w.roster.members)) {
+	if w := k.record(&c); w.roster.failsafe && k.Memory.of(cluster).eligible().Equal(lease.Acknowledged(true, w.roster.members)) && k.allKnow(&c, &w.roster) {
 		s.Mode = inventory.ModeFailsafe
 	}
 	k.mu.Unlock()

@@ -128,6 +128,24 @@ func (k *Keeper) roster(c *inventory.Cluster, f *plan.Facts, t *agent.LeaseTerms
 	}
 }
 
+// allKnow tells whether the holder can ask every agent of the roster, and each of
+// them has on record whom it would promise.
+func (k *Keeper) allKnow(c *inventory.Cluster, r *roster) bool {
+	reports := k.Reports()
+	knows := func(agentID string) *agent.RosterState {
+		list := reports[agentID].Rosters
+		i := slices.IndexFunc(list, func(s agent.RosterState) bool { return s.Cluster == c.ID })
+		if i < 0 || list[i].Generation != c.Generation || list[i].Holder != c.ShouldBe || list[i].Roster != r.id {
+			return nil
+		}
+		return &list[i]
+	}
+	if holder := knows(r.holder); holder == nil || holder.Peers < len(r.nodes) {
+		return false
+	}
+	return !slices.ContainsFunc(r.peers, func(p agent.Peer) bool { return knows(p.Agent) == nil })
+}
+
 // acknowledged takes in that the holder asks the roster it was told of last:
 // all of it may be promoted. k.mu is held.
 func (k *Keeper) acknowledged(c *inventory.Cluster, w *watched, r agent.LeaseRenewal) {
