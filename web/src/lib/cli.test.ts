@@ -8,6 +8,7 @@ const samples: Record<keyof typeof cli, readonly string[]> = {
   addNode: [cli.addNode('shop', 'shop-4', 'rack-b', null, null), cli.addNode('shop', 'shop-4', 'rack-b', 6400, 50, 'more room'), cli.addNode('shop', '', '', null, null)],
   removeNode: [cli.removeNode('shop', 'shop-3', false), cli.removeNode('shop', 'shop-3', true, 'old disk')],
   deleteCluster: [cli.deleteCluster('shop', false), cli.deleteCluster('shop', true, 'not used')],
+  restart: [cli.restart('shop'), cli.restart('shop', 'new limits')],
   resync: [cli.resync('shop', 'shop-3'), cli.resync('shop', 'shop-3', 'it lags')],
   maintenance: [cli.maintenance('shop', 'shop-3', 60, 'a new disk'), cli.maintenance('shop', 'shop-3', 0)],
   tags: [cli.tags('shop', 'shop-3', { priority: 0, nofailover: true, never: true, nosync: true, nobackup: true, days: 3 })],

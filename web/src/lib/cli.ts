@@ -24,6 +24,7 @@ export const cli = {
     line('add-node', [cluster, `${name || 'NAME'}@${agent || 'AGENT'}${port === null ? '' : `:${port}`}`], { priority, reason }),
   removeNode: (cluster: string, node: string, wipe: boolean, reason = '') => line('remove-node', [cluster, node], { confirm: node, wipe, reason }),
   deleteCluster: (cluster: string, wipe: boolean, reason = '') => line('delete', [cluster], { confirm: cluster, wipe, reason }),
+  restart: (cluster: string, reason = '') => line('restart', [cluster], { confirm: cluster, reason }),
   resync: (cluster: string, node: string, reason = '') => line('resync', [cluster, node], { reason }),
   maintenance: (cluster: string, node: string, minutes: number, reason = '') => line('maintenance', [cluster, node, String(minutes)], { reason }),
   tags: (cluster: string, node: string, flags: Flags) => line('tag', [cluster, node], flags),

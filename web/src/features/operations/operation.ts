@@ -39,7 +39,7 @@ const verbs: Record<string, string> = { 'switch-back': 'Switching back to', fail
 export const kindWord: Record<string, string> = {
   promotion: 'Promotion', 'switch-back': 'Switch back', failover: 'Failover', 'forced-promotion': 'Forced promotion',
   'create-cluster': 'Create cluster', 'adopt-cluster': 'Adopt cluster', 'add-node': 'Add node', 'remove-node': 'Remove node', 'delete-cluster': 'Delete cluster',
-  configure: 'Configure', resync: 'Resync', maintenance: 'Maintenance', backup: 'Backup', restore: 'Restore', 'restore-drill': 'Restore drill',
+  configure: 'Configure', 'rolling-restart': 'Rolling restart', resync: 'Resync', maintenance: 'Maintenance', backup: 'Backup', restore: 'Restore', 'restore-drill': 'Restore drill',
 };
 
 /** What the operation is, without saying how it stands. */

@@ -7,9 +7,11 @@ import { troubleFrom } from '../../api/errors';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
 import type { Accepted, ClusterDetail, Parameter } from '../../api/types';
+import { ActionDialog } from '../../components/ActionDialog';
 import { Note } from '../../components/Faces';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { count } from '../../lib/format';
 import { whyNot } from '../clusters/can';
 import { useParameters } from './queries';
@@ -34,6 +36,8 @@ function Form({ cluster, parameters, editable, onStarted }: { cluster: ClusterDe
   const values = Object.fromEntries(Object.entries(edited).filter(([k, v]) => parameters.some((p) => p.name === k && p.value !== v)));
   const n = Object.keys(values).length;
   const restarts = parameters.filter((p) => p.needsRestart && p.name in values).length;
+  const waiting = parameters.filter((p) => p.pending !== null).length;
+  const [restarting, setRestarting] = useState(false);
   const trouble = put.error ? troubleFrom(put.error) : null;
   return (
     <form
@@ -72,6 +76,15 @@ function Form({ cluster, parameters, editable, onStarted }: { cluster: ClusterDe
           <p>{trouble.detail || trouble.fix}</p>
         </Note>
       )}
+      {waiting > 0 && n === 0 && editable && noRestart === null && has('POST /clusters/{id}/restart') && (
+        <div className={classes.saveLine} style={{ paddingTop: 14 }}>
+          <span>{count(waiting, 'parameter waits', 'parameters wait')} for a restart.</span>
+          <Button variant="default" onClick={() => setRestarting(true)}>
+            Restart one by one…
+          </Button>
+        </div>
+      )}
+      {restarting && <RestartDialog cluster={cluster} onClose={() => setRestarting(false)} onStarted={onStarted} />}
       {n > 0 && (
         <div className={classes.saveLine} style={{ paddingTop: 14 }}>
           <span aria-live="polite">
@@ -87,5 +100,24 @@ function Form({ cluster, parameters, editable, onStarted }: { cluster: ClusterDe
         </div>
       )}
     </form>
+  );
+}
+
+/** Restarts every server, the primary last and only after another took its place. */
+function RestartDialog({ cluster, onClose, onStarted }: { cluster: ClusterDetail; onClose: () => void; onStarted: (op: string) => void }) {
+  const restart = useChange((body: Record<string, unknown>) => api.post<Accepted>(path('clusters', cluster.id, 'restart'), body), keys.cluster(cluster.id));
+  return (
+    <ActionDialog
+      title={`Restart every server of ${cluster.name}`}
+      verb="Restart one by one"
+      typed={cluster.name}
+      reason="optional"
+      cli={({ reason }) => cli.restart(cluster.id, reason)}
+      act={({ typedName, reason }) => restart.mutateAsync({ typedName, generation: cluster.generation, ...(reason && { reason }) })}
+      onDone={(a) => onStarted(a.operationId)}
+      onClose={onClose}
+    >
+      <p>The replicas restart first, each in step before the next. Then a planned promotion moves the primary away, with the pause of any promotion, and the former primary restarts.</p>
+    </ActionDialog>
   );
 }
