@@ -78,7 +78,7 @@ func (r *controlRun) run() (string, error) {
 	fmt.Fprintf(os.Stderr, "%d clusters are healthy after %s\n", r.clusters, time.Since(began).Round(100*time.Millisecond))
 
 	var out strings.Builder
-	fmt.Fprintf(&out, "One control plane, %d agents reporting %d nodes of %d clusters each %s; %s a phase.\n\n| phase | cores | memory | reports |\n|---|---|---|---|\n",
+	fmt.Fprintf(&out, "One control plane, %d agents with %d nodes of %d clusters, which look each %s and report as often as they are asked to; %s a phase.\n\n| phase | cores | memory | reports |\n|---|---|---|---|\n",
 		r.agents, r.clusters*r.nodes, r.clusters, swarm.ReportInterval, r.seconds)
 	if err := r.phase(&out, "agents only", func(time.Duration) error { return nil }); err != nil {
 		return out.String(), err
