@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -65,10 +66,11 @@ func missing(what string) *Problem {
 	return &Problem{Title: "Not available", Status: 503, Code: CodeUnavailable, Detail: "this control plane runs without " + what, Fix: "start it with baton up or baton control"}
 }
 
-func (s *Server) getActivity(_ context.Context, in *activityInput) (*body[ActivityPage], error) {
+func (s *Server) getActivity(ctx context.Context, in *activityInput) (*body[ActivityPage], error) {
 	if s.Trail == nil {
 		return nil, missing("activity")
 	}
+	s.seeRecorded(ctx, cmp.Or(in.Cluster, audit.System))
 	var before uint64
 	if in.Before != "" {
 		n, err := strconv.ParseUint(in.Before, 10, 64)

@@ -209,10 +209,11 @@ func TestPromotion(t *testing.T) {
 	s.refused(404, CodeUnknownNode, "POST", path, with(func(r *PromotionRequest) { r.Node, r.TypedName = "q", "q" }), operator)
 	s.refused(404, CodeNotOfCluster, "POST", path, with(func(r *PromotionRequest) { r.Node, r.TypedName = "z", "z" }), operator)
 	s.refused(404, CodeUnknownCluster, "POST", "/clusters/nope/promotions", good, operator)
-	rows := get[AuditPage](s, "GET", "/clusters/c/audit", nil, operator).Rows
-	if len(rows) != 6 {
-		t.Errorf("%d of 6 refusals are audited", len(rows))
-	}
+	var rows []AuditRow
+	s.eventually("6 refusals are audited", func() bool {
+		rows = get[AuditPage](s, "GET", "/clusters/c/audit", nil, operator).Rows
+		return len(rows) == 6
+	})
 	if sys := get[AuditPage](s, "GET", "/clusters/system/audit", nil, operator).Rows; len(sys) != 1 || !strings.Contains(sys[0].What, "nope") {
 		t.Errorf("the unknown cluster is not audited: %+v", sys)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"baton/control/audit"
 	"baton/control/executor"
@@ -88,7 +89,25 @@ func (s *Server) getOperation(_ context.Context, in *operationInput) (*body[Oper
 	return &body[Operation]{s.operationView(&o)}, nil
 }
 
-func (s *Server) getAudit(_ context.Context, in *auditInput) (*body[AuditPage], error) {
+// ownRecords bounds how long a page of the audit waits for what was recorded last.
+const ownRecords = 3 * time.Second
+
+// seeRecorded waits until what this node recorded of a cluster can be read here:
+// who was refused finds it in the audit at once.
+func (s *Server) seeRecorded(ctx context.Context, cluster string) {
+	if s.Audit == nil {
+		return
+	}
+	stream, revision, ok := s.Audit.Tail(cluster)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownRecords)
+	defer cancel()
+	_ = s.Inventory.Wait(ctx, stream, revision) // else the page says what is known
+}
+
+func (s *Server) getAudit(ctx context.Context, in *auditInput) (*body[AuditPage], error) {
 	if _, ok := s.Inventory.Cluster(in.ID); !ok && in.ID != audit.System {
 		return nil, notFoundCluster(in.ID)
 	}
@@ -100,6 +119,7 @@ func (s *Server) getAudit(_ context.Context, in *auditInput) (*body[AuditPage], 
 		}
 		before = n
 	}
+	s.seeRecorded(ctx, in.ID)
 	page := AuditPage{}
 	var next int
 	page.Rows, next = s.auditRows(in.ID, before, in.Limit)

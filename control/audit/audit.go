@@ -161,6 +161,16 @@ func (l *Log) Append(ctx context.Context, r Record) (Record, error) {
 	return r, fmt.Errorf("append to %s: %w", stream, err)
 }
 
+// Tail is the stream of a cluster's records and the revision of the last one
+// this log wrote; ok is false while it has written none.
+func (l *Log) Tail(cluster string) (stream string, revision int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	stream = Stream(cluster)
+	t, ok := l.tails[stream]
+	return stream, t.revision, ok
+}
+
 func (l *Log) readTail(ctx context.Context, stream string) (tail, error) {
 	t := tail{revision: journal.NoStream}
 	for {
