@@ -37,6 +37,9 @@ type Options struct {
 	// Advertise is the host other machines reach servers made here at; "": the
 	// address this machine's way to the control plane begins with.
 	Advertise string
+	// FirstPort is where the search for a free port of a new server begins; 6379
+	// when 0.
+	FirstPort int
 	// Guardian is the program, with its first arguments, that ends primaries
 	// when this agent cannot; it is given the agent's directory. nil: none.
 	Guardian []string
@@ -73,6 +76,7 @@ type Agent struct {
 	ctx       context.Context     // of Run; instances are watched under it
 	term      uint64              // highest of a control node that welcomed us; of the link's goroutine
 	sequence  uint64
+	offered   map[int]offer // ports named lately, which nobody listens on yet
 }
 
 // Open opens the agent's directory, adopts the processes it left running and

@@ -187,14 +187,32 @@ func portFree(host string, port int) bool {
 	return true
 }
 
-// firstPort is where the search for a free port begins; portsTried bounds it.
+// defaultPort is where the search for a free port begins; portsTried bounds it.
 const (
-	firstPort  = 6379
-	portsTried = 500
+	defaultPort = 6379
+	portsTried  = 500
 )
 
-// freePort finds a port that no watched instance and no program here uses.
-func (a *Agent) freePort(host, not string) int {
+func (a *Agent) firstPort() int {
+	if a.opt.FirstPort > 0 {
+		return a.opt.FirstPort
+	}
+	return defaultPort
+}
+
+// offer is a port that was named for a node that is to be made.
+type offer struct {
+	node  string // cluster/node
+	until time.Time
+}
+
+// offerTime is how long a port is kept for the node it was named for.
+const offerTime = 20 * time.Second
+
+// freePort finds a port that no watched instance and no program here uses, and
+// that was not named for another node a moment ago: two clusters may be made at
+// the same time.
+func (a *Agent) freePort(node, host, not string) int {
 	used := map[int]bool{}
 	for text := range strings.SplitSeq(not, ",") {
 		if p, err := strconv.Atoi(text); err == nil {
@@ -202,12 +220,25 @@ func (a *Agent) freePort(host, not string) int {
 		}
 	}
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, w := range a.instances {
 		used[w.in.Port] = true
 	}
-	a.mu.Unlock()
-	for p := firstPort; p < firstPort+portsTried; p++ {
+	now := time.Now()
+	for p, o := range a.offered {
+		switch {
+		case now.After(o.until):
+			delete(a.offered, p)
+		case o.node != node:
+			used[p] = true
+		}
+	}
+	for p := a.firstPort(); p < a.firstPort()+portsTried; p++ {
 		if !used[p] && portFree(host, p) {
+			if a.offered == nil {
+				a.offered = map[int]offer{}
+			}
+			a.offered[p] = offer{node, now.Add(offerTime)}
 			return p
 		}
 	}
@@ -223,8 +254,8 @@ func survey(_ context.Context, a *Agent, o Order) (map[string]string, error) {
 	host := a.opt.Advertise
 	out := map[string]string{"host": host, "taken": a.taken(o.Cluster, node, host, port)}
 	if port == 0 {
-		if port = a.freePort(host, o.Action.Arg("not")); port == 0 {
-			out["taken"] = fmt.Sprintf("no port from %d to %d is free on %s", firstPort, firstPort+portsTried-1, host)
+		if port = a.freePort(o.Cluster+"/"+node, host, o.Action.Arg("not")); port == 0 {
+			out["taken"] = fmt.Sprintf("no port from %d to %d is free on %s", a.firstPort(), a.firstPort()+portsTried-1, host)
 		}
 	}
 	out["port"] = strconv.Itoa(port)

@@ -32,6 +32,7 @@ import (
 	"baton/control/plan"
 	"baton/platform/identity"
 	"baton/platform/seal"
+	"baton/test/fleet"
 )
 
 // site is a control plane with real agents and servers, all on loopback.
@@ -86,6 +87,10 @@ func newSite(t *testing.T, hosts int) *site {
 	}
 	go func() { _ = s.hub.Serve(ln) }()
 	var wg sync.WaitGroup
+	first, err := fleet.FreePorts(1) // other tests look for ports at the same time
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range hosts {
 		secret, _, err := tokens.Issue(hub.PurposeAgent)
 		if err != nil {
@@ -96,7 +101,7 @@ func newSite(t *testing.T, hosts int) *site {
 		if err := agent.Join(ctx, d, token, fmt.Sprintf("host-%d", i+1)); err != nil {
 			t.Fatal(err)
 		}
-		a, err := agent.Open(agent.Options{Dir: d, Drivers: []engine.Driver{redis.New()}, Version: "test", Logger: log})
+		a, err := agent.Open(agent.Options{Dir: d, Drivers: []engine.Driver{redis.New()}, Version: "test", Logger: log, FirstPort: first[0]})
 		if err != nil {
 			t.Fatal(err)
 		}
