@@ -367,6 +367,20 @@ func TestFailures(t *testing.T) {
 		{"candidate_and_sibling_die", on(engine.Promote, "b", func(w *world) { kill("b")(w); kill("s")(w) }), operation.StateRolledBack, "a", "a", 2, "Returned to a"},
 		{"sibling_is_behind_then_old_returns", on(engine.Promote, "b", func(w *world) { kill("b")(w); w.nodes["s"].frozen = true; w.nodes["s"].data = w.nodes["s"].data[:1] }), operation.StateRolledBack, "a", "a", 2, "Returned to a"},
 		{"candidates_agent_is_lost_before_promotion", on(engine.Promote, "b", func(w *world) { w.nodes["b"].linked = false; kill("b")(w) }), operation.StateDone, "s", "s", 2, "chosen instead of b"},
+		{"candidate_takes_a_write_and_dies_before_it_answers", func() func(*world, agent.Order) {
+			n := 0
+			return func(w *world, o agent.Order) {
+				b := w.nodes["b"]
+				switch {
+				case o.Action.Name == engine.Promote && o.Node == "b" && n == 0:
+					n, b.dies = 1, true
+				case n > 0 && !b.up:
+					if n++; n == 8 { // its agent starts it again, in its role on file
+						b.up, b.role = true, engine.RoleReplica
+					}
+				}
+			}
+		}(), operation.StateDone, "b", "b", 1, "b is the primary"},
 		{"old_primary_dies_in_the_pause", on(engine.Demote, "a", kill("a")), operation.StateDone, "b", "b", 1, "a follows it"},
 		{"old_primary_restarts_in_the_pause", on(engine.Demote, "a", func(w *world) {
 			a := w.nodes["a"] // back as a primary without the pause, with writes of its own

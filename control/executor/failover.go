@@ -207,7 +207,8 @@ func (r *run) committed() (node, why string) {
 }
 
 // promoteChosen makes the candidate primary, or when it surely did not take the
-// order the next in line, each under a generation of its own.
+// order, or its lease is over, the next in line, each under a generation of its
+// own.
 func promoteChosen(ctx context.Context, r *run) (outcome, error) {
 	var v map[string]string
 	tried := map[string]bool{}
@@ -223,8 +224,8 @@ func promoteChosen(ctx context.Context, r *run) (outcome, error) {
 		case open(err):
 			r.inDoubt[b] = true
 			return false, err
-		case codeOf(err) == codeNotConnected && r.inDoubt[b]:
-			return false, err // it may be primary: wait for its agent
+		case r.inDoubt[b] && !r.lostAgain():
+			return false, err // it may be primary and have taken writes: it is waited for
 		}
 		tried[b] = true
 		f, read, _ := r.positions(ctx)

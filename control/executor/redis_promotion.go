@@ -317,7 +317,9 @@ func (r *run) lastPosition() reading {
 
 // promoteCandidate makes the candidate primary. When the candidate is gone and
 // surely did not take the order, the next replica that holds everything takes
-// its place, else the old primary, each under a generation of its own.
+// its place, else the old primary, each under a generation of its own. A
+// candidate whose answer was lost may have acknowledged writes that nobody else
+// has: it is waited for, and its agent starts it again with them.
 func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 	var v map[string]string
 	tried := map[string]bool{}
@@ -334,8 +336,9 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 		case open(err):
 			r.inDoubt[b] = true
 			return false, err
-		case codeOf(err) == codeNotConnected && r.inDoubt[b]:
-			return false, err // it may be primary: wait for its agent
+		case r.inDoubt[b]:
+			// It may have become primary and taken writes before it was gone.
+			return r.lostAgain(), err
 		}
 		tried[b] = true
 		next := r.successor(ctx, tried)
@@ -348,6 +351,9 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 		}
 		return false, err
 	})
+	if r.inDoubt[r.op.Candidate] && !isStale(err) && ctx.Err() == nil && r.lostAgain() {
+		return outcome{detail: r.op.Candidate + " ended while it was made primary and its lease is over; verify-roles tells what follows"}, nil
+	}
 	if err != nil {
 		return outcome{}, err
 	}

@@ -29,6 +29,7 @@ type fakeNode struct {
 	linked      bool // the agent has a link
 	frozen      bool // takes no replication
 	leaks       bool // a writer that the pause does not hold
+	dies        bool // right after it takes its next promotion, and a write
 	role        engine.Role
 	of          string
 	data        []int64
@@ -132,7 +133,7 @@ func (w *world) replicate() {
 			continue
 		}
 		m := w.at(n.of)
-		if m == nil || !m.up || m == n {
+		if m == nil || m == n || !w.serves(m) {
 			continue
 		}
 		if len(n.data) > len(m.data) || len(n.data) > 0 && m.data[len(n.data)-1] != n.data[len(n.data)-1] {
@@ -142,6 +143,21 @@ func (w *world) replicate() {
 		n.data = append(n.data, m.data[len(n.data):]...)
 		n.replid = m.replid
 	}
+}
+
+// serves tells whether replicas can follow m: a replica without a link to a
+// primary refuses them.
+func (w *world) serves(m *fakeNode) bool {
+	for range w.nodes {
+		if m == nil || !m.up {
+			return false
+		}
+		if m.role == engine.RolePrimary {
+			return true
+		}
+		m = w.at(m.of)
+	}
+	return false
 }
 
 func (w *world) at(addr string) *fakeNode {
@@ -304,6 +320,11 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		if n.role != engine.RolePrimary {
 			w.ids++
 			n.role, n.of, n.replid = engine.RolePrimary, "", fmt.Sprintf("r%d", w.ids)
+		}
+		if n.dies {
+			w.write()
+			n.dies, n.up = false, false
+			return refused(engine.CodeUnknown, "%s did not answer", n.name)
 		}
 		return agent.Result{Values: map[string]string{"offset": strconv.Itoa(len(n.data)), "syncFull": strconv.Itoa(n.fullSyncs)}}
 	case engine.Persist:
