@@ -66,6 +66,7 @@ type Agent struct {
 	disks   *disks
 	jobs    backupJobs // on backups
 	leases  *leases
+	roles   *roles
 	limits  *hostLimits
 
 	terminals terminals // attached to the link
@@ -118,6 +119,10 @@ func Open(o Options) (*Agent, error) {
 		lock.Close()
 		return nil, err
 	}
+	if a.roles, err = openRoles(o.Dir, o.Logger); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("read roles.json: %w", err)
+	}
 	if a.limits, err = a.openLimits(); err != nil {
 		lock.Close()
 		return nil, err
@@ -137,6 +142,7 @@ func (a *Agent) ID() string { return a.me.ID }
 func (a *Agent) Close() {
 	a.jobs.stop("")
 	a.super.Close()
+	a.roles.close()
 	_ = a.fences.Close()
 	for _, d := range a.drivers {
 		_ = d.Close()
@@ -325,6 +331,7 @@ func (a *Agent) removeInstance(cluster, node string) error {
 	if w.cancel != nil {
 		w.cancel()
 	}
+	a.roles.set(w.in.Process, "")
 	a.drivers[w.in.Engine].Forget(w.in)
 	return nil
 }

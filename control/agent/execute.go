@@ -136,7 +136,9 @@ func (a *Agent) act(o Order, deadline time.Time) (map[string]string, error) {
 		return nil, err
 	}
 	recorded := a.leases.promoting(o, w.in)
+	ordered := a.roles.ordered(w.in, o.Action)
 	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, o.Action)
+	ordered(err)
 	<-recorded
 	if !inStall[o.Action.Name] {
 		w.lookNow()

@@ -325,7 +325,7 @@ func (l *leases) gate(process string) (extra []string, ok bool, why string) {
 	defer l.mu.Unlock()
 	rec := l.records[in.Cluster]
 	if rec == nil {
-		return nil, true, ""
+		return l.a.roles.arguments(process), true, ""
 	}
 	if rec.Holder == in.Node {
 		return nil, false, HeldBack + "it was the primary; the control plane says what it is to be"

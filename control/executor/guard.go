@@ -36,8 +36,9 @@ type correctionBegun struct {
 const (
 	// correctionTime bounds the append before corrections.
 	correctionTime = 5 * time.Second
-	// keepTime bounds saving what a replica may hold alone.
-	keepTime = 2 * time.Minute
+	// keepTime bounds saving what a replica may hold alone, and how long writes
+	// wait meanwhile; engine.PauseWrites takes no more than a minute.
+	keepTime = time.Minute
 )
 
 // guard keeps the roles an operation gave, over restarts of the servers; see
