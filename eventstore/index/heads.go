@@ -87,6 +87,27 @@ func (h *Heads) Head(name string) (stream.Head, error) {
 	return h.fetch(name)
 }
 
+// Peek is Head without a trace: a head that is not in the cache does not enter
+// it. For walks over many streams, which would push out those in use.
+func (h *Heads) Peek(name string) (stream.Head, error) {
+	if stream.IsMetaStream(name) {
+		base := stream.OriginalOf(name)
+		if stream.IsMetaStream(base) {
+			return stream.NoHead, nil
+		}
+		head, err := h.Peek(base)
+		return head.OfMetaStream(), err
+	}
+	h.mu.RLock()
+	c := h.heads[name]
+	if c != nil {
+		defer h.mu.RUnlock()
+		return c.head, nil
+	}
+	h.mu.RUnlock()
+	return h.load(name)
+}
+
 func (h *Heads) fetch(name string) (stream.Head, error) {
 	h.mu.Lock()
 	if c := h.heads[name]; c != nil {

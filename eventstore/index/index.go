@@ -7,7 +7,8 @@
 // owner from where to replay.
 //
 // Concurrency: one goroutine (the apply thread) calls Add, Flush and
-// FlushBehind; any number of goroutines may read meanwhile.
+// FlushBehind, one other may call Prune; any number of goroutines may read
+// meanwhile.
 package index
 
 // Row says that the record at log position Pos holds events First..First+Count-1
@@ -43,6 +44,11 @@ type Index interface {
 	// Backward appends to dst up to max rows in descending order, beginning
 	// with the row that holds rev, else the last one before it.
 	Backward(dst []Row, stream string, rev int64, max int) ([]Row, error)
+	// Prune removes those of the rows that are stored (by an earlier flush) and
+	// are not the last stored row of their stream: the heads of streams, as of the
+	// last flush and as of any later record, are then still to be found. It
+	// returns how many rows were removed. One goroutine at a time, beside others.
+	Prune(rows []Row) (int, error)
 	// ShouldFlush reports that enough rows gathered for a FlushBehind.
 	ShouldFlush() bool
 	// FlushBehind starts to store all rows so far together with meta, and

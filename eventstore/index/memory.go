@@ -103,6 +103,37 @@ func (m *Memory) Flush(meta []byte) error {
 	return nil
 }
 
+// Prune implements Index.
+func (m *Memory) Prune(rows []Row) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	gone := map[string]map[int64]bool{}
+	for _, r := range rows {
+		if gone[r.Stream] == nil {
+			gone[r.Stream] = map[int64]bool{}
+		}
+		gone[r.Stream][r.First] = true
+	}
+	removed := 0
+	for name, firsts := range gone {
+		l := m.flushed.streams[name]
+		if l == nil {
+			continue
+		}
+		var kept []memRow // a new list: readers may hold the old one
+		for i, r := range l.rows {
+			if i+1 < len(l.rows) && firsts[r.first] {
+				removed++
+				continue
+			}
+			kept = append(kept, r)
+		}
+		l.rows = kept
+	}
+	m.flushed.count -= removed
+	return removed, nil
+}
+
 // Meta implements Index.
 func (m *Memory) Meta() ([]byte, error) {
 	m.mu.RLock()

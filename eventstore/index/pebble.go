@@ -56,6 +56,9 @@ type Pebble struct {
 	active *run
 	frozen *run // being flushed; nil when none is
 
+	pruneMu sync.Mutex // held by a Prune
+	pruned  int
+
 	// The writer's own:
 	flushing chan struct{} // closed when the running flush is over; nil when none ran
 	seq      int

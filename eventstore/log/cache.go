@@ -53,6 +53,15 @@ func (c *tailCache) removeFrom(index uint64) {
 	}
 }
 
+// removeBefore drops the entries whose frames begin before pos, but the newest.
+func (c *tailCache) removeBefore(pos uint64) {
+	for len(c.held)-c.head > 1 && c.held[c.head].pos < pos {
+		c.bytes -= cachedBytes(c.held[c.head].e)
+		c.held[c.head] = cachedEntry{}
+		c.head++
+	}
+}
+
 // firstIndex returns the oldest index held; ok is false if there is none.
 func (c *tailCache) firstIndex() (index uint64, ok bool) {
 	if live := c.live(); len(live) > 0 {

@@ -151,7 +151,7 @@ func (l *Log) applyCut(pos uint64) error {
 	if len(bases) == 0 || bases[len(bases)-1] > pos {
 		return &CorruptionError{File: path.Join(l.dir, cutName), Pos: pos, Reason: "no segment holds the position of a removal under way"}
 	}
-	s, err := openSegment(l.fs, l.dir, bases[len(bases)-1])
+	s, err := l.openWritable(bases[len(bases)-1])
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,9 @@ func (f Frame) End() uint64 { return f.Pos + f.Size }
 type SegmentInfo struct {
 	Base, End             uint64 // it holds the positions [Base, End)
 	FirstIndex, LastIndex uint64 // both 0 if it is empty
-	Closed                bool   // complete: the file is the header and End-Base bytes
+	Closed                bool   // complete: the file is the header and End-Base bytes, unless it is Sparse
+	Sparse                bool   // rewritten: the file holds less, at the same positions
+	FileBytes             int64  // of header and frames in the file
 	Path                  string
 }
 
@@ -123,6 +125,8 @@ type Log struct {
 	lastIndex uint64 // 0: the log is empty
 	lastTerm  uint64
 	lastSize  uint32 // of the last frame
+
+	rewriting sync.Mutex // held by a Rewrite
 
 	anchorsMu sync.Mutex
 	anchored  []*segment // closed segments with loaded anchors, oldest first
@@ -240,6 +244,12 @@ func (l *Log) Segments() []SegmentInfo {
 				break
 			}
 			info.FirstIndex, info.LastIndex = 0, 0
+		}
+		if info.End > info.Base {
+			info.FileBytes = segmentHeaderBytes + int64(info.End-info.Base)
+		}
+		if s.sparse != nil {
+			info.Sparse, info.FileBytes = true, s.sparse.fileBytes
 		}
 		infos = append(infos, info)
 		if info.End == end {

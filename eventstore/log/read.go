@@ -35,12 +35,9 @@ func (w *window) bytes(pos uint64, n int) ([]byte, error) {
 		w.buf = make([]byte, fill)
 	}
 	w.buf, w.lo = w.buf[:fill], pos
-	if got, err := w.seg.file.ReadAt(w.buf, w.seg.offset(pos)); err != nil {
+	if err := w.seg.readAt(w.buf, pos); err != nil {
 		w.buf = w.buf[:0]
-		if err == io.EOF {
-			return nil, w.seg.corrupt(pos+uint64(got), "the file is too short")
-		}
-		return nil, fmt.Errorf("read %s: %w", w.seg.path, err)
+		return nil, err
 	}
 	return w.buf[:n:n], nil
 }
@@ -237,13 +234,7 @@ func (l *Log) readDisk(p []byte, pos uint64) error {
 	if pos+uint64(len(p)) > limit {
 		return fmt.Errorf("%w: %d bytes at %d reach beyond %d", ErrOutOfRange, len(p), pos, limit)
 	}
-	if _, err = s.file.ReadAt(p, s.offset(pos)); err == io.EOF {
-		return s.corrupt(pos, "the file is too short")
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", s.path, err)
-	}
-	return nil
+	return s.readAt(p, pos)
 }
 
 // readCached serves a range that lies in the data of one cached entry.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 )
 
@@ -12,6 +13,9 @@ import (
 // What it takes for a torn tail, and why, stands in torn.go.
 func (l *Log) recover() error {
 	if err := l.finishCut(); err != nil {
+		return err
+	}
+	if err := l.fs.Remove(path.Join(l.dir, rewriteName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	bases, err := l.listSegments()
@@ -77,6 +81,12 @@ func (l *Log) openClosed(bases []uint64) error {
 				return &CorruptionError{File: s.path, Pos: base, Reason: "the segment does not follow the one before"}
 			}
 		}
+		if s.sparse != nil {
+			if err := s.checkSparse(bases[i+1]); err != nil {
+				return err
+			}
+			continue
+		}
 		size, err := s.file.Size()
 		if err != nil {
 			return err
@@ -104,7 +114,7 @@ func (l *Log) openLast(bases []uint64) error {
 	durableTo := uint64(0) // all before it was durable when the next file was made
 	var empty []uint64     // descending
 	for {
-		s, err := openSegment(l.fs, l.dir, base)
+		s, err := l.openWritable(base)
 		if err != nil {
 			return err
 		}
@@ -133,6 +143,24 @@ func (l *Log) openLast(bases []uint64) error {
 			return err
 		}
 	}
+}
+
+// openWritable opens a segment that is to be the last.
+func (l *Log) openWritable(base uint64) (*segment, error) {
+	s, err := openSegment(l.fs, l.dir, base)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.readHeader(); err != nil {
+		return nil, errors.Join(err, s.file.Close())
+	}
+	if s.sparse == nil {
+		return s, nil
+	}
+	if err := errors.Join(l.expand(s), s.file.Close()); err != nil {
+		return nil, err
+	}
+	return openSegment(l.fs, l.dir, base)
 }
 
 func (l *Log) removeSegment(base uint64) error {

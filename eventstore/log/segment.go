@@ -28,6 +28,8 @@ type segment struct {
 	base   uint64
 	header segmentHeader
 	file   vfs.File
+	// sparse is nil unless the file is one that a rewrite made; see sparse.go.
+	sparse *sparse
 	// headed is false while the file has no valid header: the next write brings
 	// it. Owned by the append thread.
 	headed bool
@@ -56,7 +58,11 @@ func (s *segment) corrupt(pos uint64, reason string) *CorruptionError {
 // openSegment opens the file of a segment. Closed ones are opened for durable
 // writing too: a conflict can make any of them the last again.
 func openSegment(fs vfs.FS, dir string, base uint64) (*segment, error) {
-	s := &segment{path: path.Join(dir, segmentName(base)), base: base}
+	return openSegmentFile(fs, path.Join(dir, segmentName(base)), base)
+}
+
+func openSegmentFile(fs vfs.FS, name string, base uint64) (*segment, error) {
+	s := &segment{path: name, base: base}
 	f, err := fs.OpenFile(s.path, os.O_RDWR|vfs.O_DSYNC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open segment: %w", err)
@@ -65,7 +71,7 @@ func openSegment(fs vfs.FS, dir string, base uint64) (*segment, error) {
 	return s, nil
 }
 
-// readHeader sets header and headed from the file.
+// readHeader sets header, headed and sparse from the file.
 func (s *segment) readHeader() error {
 	var b [segmentHeaderBytes]byte
 	if _, err := s.file.ReadAt(b[:], 0); err == io.EOF {
@@ -75,6 +81,8 @@ func (s *segment) readHeader() error {
 	}
 	if h, ok := parseSegmentHeader(b[:]); ok && h.base == s.base {
 		s.header, s.headed = h, true
+	} else if h, sp, ok := parseSparseHeader(b[:]); ok && h.base == s.base {
+		s.header, s.headed, s.sparse = h, true, &sp
 	}
 	return nil
 }

@@ -91,7 +91,9 @@ func (r *Reader) locate(ctx context.Context, pos uint64) (frame uint64, err erro
 		return 0, fmt.Errorf("read position %d: %w", pos, err)
 	}
 	found := false
-	err = r.events(f, func(rec stream.Record, v stream.EventView) bool {
+	// An event that was removed by a scavenge still has its position: who stands
+	// there goes on behind it.
+	err = r.eventsOf(f, stream.Record.AllEvents, func(rec stream.Record, v stream.EventView) bool {
 		found = rec.Position(v) == pos
 		return rec.Position(v) < pos
 	})
@@ -106,6 +108,10 @@ func (r *Reader) locate(ctx context.Context, pos uint64) (frame uint64, err erro
 
 // events calls f for every visible event of a frame until it returns false.
 func (r *Reader) events(f log.Frame, do func(stream.Record, stream.EventView) bool) error {
+	return r.eventsOf(f, stream.Record.Events, do)
+}
+
+func (r *Reader) eventsOf(f log.Frame, which func(stream.Record) stream.Events, do func(stream.Record, stream.EventView) bool) error {
 	if f.Type != normalEntry || len(f.Data) == 0 {
 		return nil
 	}
@@ -115,7 +121,7 @@ func (r *Reader) events(f log.Frame, do func(stream.Record, stream.EventView) bo
 		if rec.NumEvents() == 0 || r.mark.Rejected(rec.Pos()) {
 			continue
 		}
-		evs := rec.Events()
+		evs := which(rec)
 		for evs.Next() {
 			if !do(rec, evs.Event()) {
 				return nil

@@ -192,9 +192,12 @@ func (r *Reader) firstYoung(ctx context.Context, mem *scratch, name string, from
 		if err != nil {
 			return 0, err
 		}
-		if !ok || rec.Created() >= oldest {
+		switch {
+		case !ok:
+			from = min(mid+1, to) // scavenged, and with it what came before
+		case rec.Created() >= oldest:
 			to = mid
-		} else {
+		default:
 			from = min(row.Last()+1, to)
 		}
 	}

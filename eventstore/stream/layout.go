@@ -67,6 +67,9 @@ const (
 	flagSystemWrite = 1
 
 	eventFlagJSON = 1
+	// eventFlagRemoved marks an event that a scavenge took out: of its header
+	// the size, the ordinal and the write are left, everything else is zeros.
+	eventFlagRemoved = 2
 
 	// maxWrites bounds writes and checks of one command: the tables count in
 	// 16 bits.

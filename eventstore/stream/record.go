@@ -266,6 +266,10 @@ func (e EventView) Offset() uint32 { return e.offset }
 // JSON reports the content type.
 func (e EventView) JSON() bool { return e.b[offEventFlags]&eventFlagJSON != 0 }
 
+// Removed reports whether a scavenge took the event out. Only [Record.AllEvents]
+// gives such events; id, type, data and metadata of one are empty.
+func (e EventView) Removed() bool { return e.b[offEventFlags]&eventFlagRemoved != 0 }
+
 // Type is the event type.
 func (e EventView) Type() []byte {
 	off := eventHeaderSize + int(e.b[offEventTypeOff])
@@ -288,11 +292,21 @@ func (e EventView) Metadata() []byte {
 type Events struct {
 	rec Record
 	off int
+	all bool // also those that were removed
 	cur EventView
 	err error
 }
 
-// Events begins a walk over the record's events.
+// AllEvents begins a walk over the record's events, those included that a
+// scavenge took out: their place, revision and position are still known.
+func (r Record) AllEvents() Events {
+	it := r.Events()
+	it.all = true
+	return it
+}
+
+// Events begins a walk over the record's events but those that a scavenge took
+// out.
 func (r Record) Events() Events {
 	if r.Kind() == KindAdmin {
 		return Events{rec: r, off: len(r.b)}
@@ -302,6 +316,15 @@ func (r Record) Events() Events {
 
 // Next moves to the next event and reports whether there is one.
 func (it *Events) Next() bool {
+	for it.next() {
+		if it.all || !it.cur.Removed() {
+			return true
+		}
+	}
+	return false
+}
+
+func (it *Events) next() bool {
 	if it.off >= len(it.rec.b) || it.err != nil {
 		return false
 	}

@@ -409,7 +409,7 @@ func (s *Sequencer) newFlight(id uint64) *flight {
 
 // remember adds a record's ids to the window; f is nil for one applied already.
 func (s *Sequencer) remember(r Record, f *flight) {
-	if k := r.Kind(); k != KindAppend && k != KindMulti || r.NumEvents() == 0 {
+	if k := r.Kind(); k != KindAppend && k != KindMulti || r.NumEvents() == 0 || f == nil && r.scavenged() {
 		return
 	}
 	s.writes = s.writes[:0]
