@@ -30,7 +30,10 @@ type Roster struct {
 // a raft configuration change or as an administrative record, so that it takes
 // effect at the same log index on every node. Nil fields change nothing.
 type Change struct {
-	Found       *FoundChange   `json:"found,omitempty"`
+	Found *FoundChange `json:"found,omitempty"`
+	// Refound makes the log that of another, new cluster: all members so far
+	// are removed. It comes with the first member of the new one in Put.
+	Refound     *FoundChange   `json:"refound,omitempty"`
 	Put         []Member       `json:"put,omitempty"`    // add, or replace the data of, these members
 	Remove      []MemberID     `json:"remove,omitempty"` // remove for ever
 	ClusterSize int            `json:"clusterSize,omitempty"`
@@ -41,7 +44,8 @@ type Change struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// FoundChange opens a cluster's log.
+// FoundChange names a cluster where its log begins, or where it goes on from a
+// backup of another cluster's.
 type FoundChange struct {
 	ClusterID   string `json:"clusterId"`
 	ClusterName string `json:"clusterName"`
@@ -115,6 +119,15 @@ func (r *Roster) Apply(c Change) {
 		r.ClusterID = c.Found.ClusterID
 		r.ClusterName = c.Found.ClusterName
 		r.ClusterSize = c.Found.ClusterSize
+	}
+	if c.Refound != nil {
+		for _, member := range r.Members {
+			if at, found := slices.BinarySearch(r.Removed, member.ID); !found {
+				r.Removed = slices.Insert(r.Removed, at, member.ID)
+			}
+		}
+		r.ClusterID, r.ClusterName, r.ClusterSize = c.Refound.ClusterID, c.Refound.ClusterName, c.Refound.ClusterSize
+		r.Members, r.Named, r.Resigned = nil, 0, 0
 	}
 	for _, member := range c.Put {
 		if r.WasRemoved(member.ID) {

@@ -44,15 +44,19 @@ func loadIdentity(fsys vfs.FS, dir string, hasLog bool) (identity, error) {
 	if hasLog {
 		return id, fmt.Errorf("%s is missing but there is a log: this is no new node; restore the file, or wipe the data directory and let the node join again", path.Join(dir, identityFile))
 	}
+	id = drawIdentity()
+	return id, id.save(fsys, dir)
+}
+
+// drawIdentity returns a new identity without a cluster.
+func drawIdentity() identity {
+	id := identity{InstanceID: randomUUID()}
 	for id.ID == 0 || id.ID > 1<<63 { // raft keeps the highest numbers for itself
 		var random [8]byte
-		if _, err := rand.Read(random[:]); err != nil {
-			return id, fmt.Errorf("draw an id: %w", err)
-		}
+		_, _ = rand.Read(random[:]) // never fails, see crypto/rand
 		id.ID = membership.MemberID(binary.LittleEndian.Uint64(random[:]) >> 1)
 	}
-	id.InstanceID = randomUUID()
-	return id, id.save(fsys, dir)
+	return id
 }
 
 func (id identity) save(fsys vfs.FS, dir string) error {

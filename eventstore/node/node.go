@@ -111,6 +111,9 @@ func (n *Node) open() (err error) {
 	if err := vfs.MkdirAllSync(n.fs, n.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("create the data directory: %w", err)
 	}
+	if err := n.checkRestored(); err != nil {
+		return err
+	}
 	if err := n.openStorage(); err != nil {
 		return err
 	}
@@ -160,7 +163,7 @@ func (n *Node) open() (err error) {
 
 func (n *Node) openStorage() error {
 	opened, err := log.Open(log.Options{
-		FS: n.fs, Dir: path.Join(n.cfg.Dir, "log"), SegmentBytes: n.cfg.SegmentBytes, CacheBytes: n.cfg.CacheBytes,
+		FS: n.fs, Dir: path.Join(n.cfg.Dir, LogDir), SegmentBytes: n.cfg.SegmentBytes, CacheBytes: n.cfg.CacheBytes,
 		LostWritesDir: path.Join(n.cfg.Dir, "lost-writes"), Logger: n.cfg.Logger, Background: true,
 	})
 	if err != nil {
@@ -178,7 +181,7 @@ func (n *Node) openStorage() error {
 	}
 	dir := n.cfg.IndexDir
 	if dir == "" {
-		dir = filepath.Join(n.cfg.Dir, "index")
+		dir = filepath.Join(n.cfg.Dir, IndexDir)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("create the index directory: %w", err)
