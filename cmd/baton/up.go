@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"baton/control/agent"
+	"baton/control/agent/guard"
 	"baton/control/agent/supervise"
 	"baton/control/demo"
 	"baton/platform/identity"
@@ -28,6 +29,9 @@ const (
 	agentStartTime = 20 * time.Second
 	// demoStopTime bounds the end of the demo's databases.
 	demoStopTime = 30 * time.Second
+	// guardianTime bounds waiting for the end of a guardian without work; it
+	// looks every 50 ms.
+	guardianTime = 5 * time.Second
 	// upAgent names the agent among the processes `baton up` supervises.
 	upAgent = "agent"
 	// maxUpLogBytes of <data>/up.log; beyond it one older file is kept.
@@ -212,6 +216,13 @@ func upStartAgent(ctx context.Context, c *controlPlane, data string, log *slog.L
 			log.Error("stop the agent", "err", err)
 		}
 		super.Close()
+		// What it guarded was given up or ended with the demo. Where a primary of
+		// another cluster still has a lease it stays, and ends that in time.
+		limit, cancel := context.WithTimeout(context.Background(), guardianTime)
+		defer cancel()
+		if _, err := guard.Dismiss(limit, dir); err != nil {
+			log.Error("end the guardian", "err", err)
+		}
 	}
 	tick, limit := time.NewTicker(10*time.Millisecond), time.NewTimer(agentStartTime)
 	defer tick.Stop()

@@ -164,6 +164,19 @@ func supervised(t *testing.T, data string) map[string]int {
 	return out
 }
 
+// naming are the command lines of the processes that name the data directory,
+// as the guardian of leases does, which nobody supervises.
+func naming(data string) (lines []string) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		line, _ := os.ReadFile(filepath.Join(d, "cmdline")) // empty for what has ended
+		if bytes.Contains(line, []byte(data)) {
+			lines = append(lines, string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
+		}
+	}
+	return lines
+}
+
 func waitFor(t *testing.T, u *upRun, what string, ok func() bool) {
 	t.Helper()
 	deadline, tick := time.Now().Add(3*time.Minute), time.NewTicker(50*time.Millisecond)
@@ -224,6 +237,11 @@ func TestUpStartsEverythingAdoptsWhatRunsAndEndsIt(t *testing.T) {
 		waitFor(t, u, "a key is set", func() bool { _, err := keyOf(t, data, "through all of it"); return err == nil })
 	}
 	before := supervised(t, data)
+	if redis {
+		waitFor(t, u, "a guardian watches over the lease", func() bool {
+			return slices.ContainsFunc(naming(data), func(line string) bool { return strings.Contains(line, " guard ") })
+		})
+	}
 
 	second := exec.Command(binary, "up", "--data", data, "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0")
 	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), "another `baton up` uses") {
@@ -264,6 +282,9 @@ func (u *upRun) interrupt(t *testing.T, data string) {
 	}
 	if left := supervised(t, data); len(left) != 0 {
 		t.Errorf("processes are left: %v", left)
+	}
+	if left := naming(data); len(left) != 0 {
+		t.Errorf("processes that work in the data directory are left: %q", left)
 	}
 }
 

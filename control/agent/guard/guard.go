@@ -101,6 +101,7 @@ func boot() uint64 {
 	return uint64(crc32.ChecksumIEEE(bytes.TrimSpace(b)))
 }
 
+func lockFile(agentDir string) string { return filepath.Join(Dir(agentDir), "guardian.lock") }
 func beatFile(agentDir string) string { return filepath.Join(Dir(agentDir), "guardian.beat") }
 
 // Alive tells whether a guardian watches over the directory at this moment.
@@ -117,7 +118,13 @@ func Alive(agentDir string) bool {
 // agent, unless one lives. command is the program and its arguments before the
 // directory.
 func Start(command []string, agentDir string) error {
-	if len(command) == 0 || Alive(agentDir) {
+	if len(command) == 0 {
+		return nil
+	}
+	if err := os.Remove(dismissal(agentDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("keep the guardian of leases: %w", err)
+	}
+	if Alive(agentDir) {
 		return nil
 	}
 	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], agentDir)...)
@@ -133,13 +140,13 @@ func Start(command []string, agentDir string) error {
 // idle is how long a guardian stays when there is nothing to guard.
 const idle = 30 * time.Second
 
-// Run watches until ctx ends, another guardian has the directory, or there has
-// been nothing to guard for a while.
+// Run watches until ctx ends, another guardian has the directory, or there is
+// nothing to guard: for a while, or at once where it was dismissed.
 func Run(ctx context.Context, agentDir string, log *slog.Logger) error {
 	if err := os.MkdirAll(Dir(agentDir), 0o700); err != nil {
 		return fmt.Errorf("make the directory of leases: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(Dir(agentDir), "guardian.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(lockFile(agentDir), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("lock the directory of leases: %w", err)
 	}
@@ -147,19 +154,22 @@ func Run(ctx context.Context, agentDir string, log *slog.Logger) error {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil // another one guards already
 	}
-	if err := lock.Truncate(0); err == nil {
-		_, _ = fmt.Fprintf(lock, "%d\n", os.Getpid()) // for people who look
+	if err := lock.Truncate(0); err == nil { // for people who look, and for Dismiss
+		ticks, _ := supervise.StartedAt(os.Getpid())
+		_, _ = fmt.Fprintf(lock, "%d %d\n", os.Getpid(), ticks)
 	}
 	beat, err := os.OpenFile(beatFile(agentDir), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the sign of life: %w", err)
 	}
 	defer beat.Close()
+	// An agent that begins anew must not take this one's last sign for life.
+	defer func() { _ = beat.Truncate(0) }()
 	// Ahead of the engine where the machine permits it: it has little to do.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -10)
 	tick := time.NewTicker(Poll)
 	defer tick.Stop()
-	quiet := Now()
+	quiet := Now() // the last moment with something to guard
 	for {
 		now := Now()
 		var b [16]byte
@@ -171,7 +181,7 @@ func Run(ctx context.Context, agentDir string, log *slog.Logger) error {
 		if look(agentDir, now, log) {
 			quiet = now
 		}
-		if now-quiet > idle {
+		if now != quiet && (now-quiet > idle || dismissed(agentDir)) {
 			return nil
 		}
 		select {
