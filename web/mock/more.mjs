@@ -83,6 +83,7 @@ export function detailMore(w, now, id) {
   const m = w.more;
   const leader = w.leaders[id];
   return {
+    failsafe: id === 'sessions' && w.scenario === 'failsafe' ? { node: leader, seen: true, since: new Date(now - 74_000).toISOString(), sentence: '' } : null,
     lease: leader ? { holder: leader, generation: String(w.generations[id]), state: w.scenario === 'lease' ? 'at-risk' : 'held', expiresInMs: w.scenario === 'lease' ? 1400 : 5000 - (now % 1600), ttlMs: 5000, mode: 'failsafe' } : null,
     failover: { mode: m.policy.failover, suspendedUntil: m.suspendedUntil, coolDownUntil: m.coolDownUntil, blocked: null },
     policy: { failover: m.policy.failover, approval: m.policy.approval },
@@ -247,7 +248,44 @@ export const routes = [
   }],
   ['GET', '/control', ({ w }) => [200, { nodes: ['c1', 'c2', 'c3'].map((name, i) => ({ name, address: `10.0.0.${i + 1}:8401`, url: '', version: '0.2.0', role: i === 0 ? 'leader' : i === 2 && w.scenario === 'control-short' ? 'unknown' : 'follower', up: !(i === 2 && w.scenario === 'control-short'), term: i === 0 ? '4' : '0', lag: '0', self: i === 1 })), leader: 'c1', term: '4', quorum: { needed: 2, alive: w.scenario === 'control-short' ? 2 : 3 }, majority: true, staleSeconds: 0, sentence: w.scenario === 'control-short' ? 'c3 does not answer; one more loss stops changes, not your clusters' : 'can lose 1 control node without stopping' }]],
   ['POST', '/hosts/join-token', ({ now }) => [200, { token: 'bt1.q7f…', command: 'curl -fsSk https://10.0.0.2:8401/agent.sh | sh -s -- --join bt1.q7fW2kd93HsLm0xQv81nAcZr5', expiresAt: iso(now + hour) }]],
-  ['POST', '/hosts/ssh', () => [202, { operationId: '' }]],
+  ['POST', '/hosts/ssh', ({ body, problem, now, w }) => {
+    const hostKey = 'SHA256:3Qm0vGd1y8oZ0Wn4pTq7sXk2bLr9cJf5hUe6iAaBbCc';
+    if (!body.hostKey) return problem(409, 'confirm-host-key', 'Confirm the machine’s host key', `${body.address} shows the ssh-ed25519 key ${hostKey}`, 'Compare it on the machine.', { hostKey });
+    w.more.install = { id: 'install-1', address: body.address, began: now };
+    return [202, { taskId: 'install-1' }];
+  }],
+  ['GET', '/hosts/tasks/:id', ({ w, now }) => {
+    const t = w.more.install ?? { id: 'install-1', address: '10.0.0.7', began: now - 9000 };
+    const all = [['connect', 'as root'], ['look', 'Debian 13, amd64, systemd'], ['upload', '42 MiB'], ['join', 'with a token that works once'], ['start', 'as a systemd unit']];
+    const n = Math.min(all.length, 1 + Math.floor((now - t.began) / 1500));
+    return [200, { id: t.id, address: t.address, state: n === all.length ? 'done' : 'running', error: '', startedAt: iso(t.began), endedAt: null, steps: all.slice(0, n).map(([step, detail], i) => ({ step, detail, at: iso(t.began + 1500 * i) })) }];
+  }],
+  ['GET', '/provider-accounts', ({ w, now }) => [200, { accounts: w.scenario === 'empty' ? [] : (w.more.accounts ??= [{ name: 'main', kind: 'hetzner', endpoint: '', by: 'admin', at: iso(now - 9 * 24 * hour) }]) }]],
+  ['POST', '/provider-accounts', ({ w, now, body, problem }) => {
+    if (body.token === 'wrong') return problem(422, 'bad-request', 'The provider does not take the token', 'unable to authenticate', 'Make a token with the right to read and write in the provider’s console.');
+    w.more.accounts = [...(w.more.accounts ?? []), { name: body.name, kind: body.kind, endpoint: body.endpoint ?? '', by: 'admin', at: iso(now) }];
+    return [200, { accounts: w.more.accounts }];
+  }],
+  ['DELETE', '/provider-accounts/:name', ({ w, name }) => [200, { accounts: (w.more.accounts = (w.more.accounts ?? []).filter((a) => a.name !== name)) }]],
+  ['GET', '/provider-accounts/:name/options', () => [200, {
+    locations: [{ name: 'fsn1', title: 'Falkenstein', country: 'DE' }, { name: 'ash', title: 'Ashburn, VA', country: 'US' }],
+    sizes: [{ name: 'cax11', title: 'CAX11', arch: 'arm', cores: 2, memoryBytes: String(4 * 2 ** 30), diskBytes: String(40 * 2 ** 30), monthlyPrice: 'EUR 3.92' }, { name: 'cx22', title: 'CX22', arch: 'x86', cores: 2, memoryBytes: String(4 * 2 ** 30), diskBytes: String(40 * 2 ** 30), monthlyPrice: 'EUR 4.51' }],
+  }]],
+  ['GET', '/machines', ({ w, now }) => [200, { machines: w.scenario === 'empty' ? [] : (w.more.machines ??= [
+    { id: 'machine-3', account: 'main', name: 'fsn-3', location: 'fsn1', size: 'cx22', state: 'making', why: '', providerId: '4713', address: '203.0.113.13', agent: '', by: 'admin', at: iso(now - 70_000), endedAt: null, steps: [{ step: 'make', detail: 'cx22 in fsn1', at: iso(now - 70_000) }, { step: 'boot', detail: 'machine 4713 at 203.0.113.13', at: iso(now - 64_000) }, { step: 'join', detail: 'it runs at 203.0.113.13; its agent is to join by itself', at: iso(now - 30_000) }] },
+    { id: 'machine-2', account: 'main', name: 'fsn-2', location: 'fsn1', size: 'cx22', state: 'failed', why: 'the machine was not made: the project’s limit of servers is reached', providerId: '', address: '', agent: '', by: 'admin', at: iso(now - 2 * hour), endedAt: iso(now - 2 * hour), steps: [] },
+    { id: 'machine-1', account: 'main', name: 'fsn-1', location: 'fsn1', size: 'cax11', state: 'ready', why: '', providerId: '4711', address: '203.0.113.11', agent: 'agent-9', by: 'admin', at: iso(now - 30 * hour), endedAt: iso(now - 30 * hour), steps: [] },
+  ]) }]],
+  ['POST', '/hosts/create', ({ w, now, body, problem }) => {
+    if (body.name === 'taken') return problem(409, 'exists', 'The name is taken', 'a machine or account of this name is there already', 'Choose another name.');
+    const id = `machine-${body.name}`;
+    w.more.machines = [{ id, account: body.account, name: body.name, location: body.location, size: body.size, state: 'making', why: '', providerId: '', address: '', agent: '', by: 'admin', at: iso(now), endedAt: null, steps: [{ step: 'make', detail: `${body.size} in ${body.location}`, at: iso(now) }] }, ...(w.more.machines ?? [])];
+    return [202, { taskId: id }];
+  }],
+  ['POST', '/machines/:id/delete', ({ w, id }) => {
+    for (const m of w.more.machines ?? []) if (m.id === id) m.state = 'deleting';
+    return [202, { taskId: id }];
+  }],
   ['DELETE', '/hosts/:id', () => [204, null]],
   ['GET', '/activity', ({ w, query }) => {
     const rows = Object.values(w.audit).flat().filter((r) => (!query.get('cluster') || r.cluster === query.get('cluster')) && (!query.get('who') || r.who === query.get('who')) && (!query.get('outcome') || r.outcome === query.get('outcome')));

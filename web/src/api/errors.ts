@@ -15,6 +15,8 @@ export interface Trouble {
   /** Whether asking again may help. */
   retry: boolean;
   operationId?: string;
+  /** Fingerprint of a machine's host key, to be confirmed. */
+  hostKey?: string;
   report?: Report;
   refusals?: Refusal[];
 }
@@ -57,6 +59,7 @@ export function troubleFromAnswer(status: number, body: unknown): Trouble {
     status,
     retry: p.retry ?? known.retry,
     operationId: p.operationId,
+    hostKey: p.hostKey,
     report: p.report,
     refusals: p.refusals,
   };

@@ -26,6 +26,10 @@ const samples: Record<keyof typeof cli, readonly string[]> = {
   alerts: [cli.alerts()],
   acknowledgeAlert: [cli.acknowledgeAlert('a1', null), cli.acknowledgeAlert('a1', 60)],
   watch: [cli.watch('op-1')],
+  addAccount: [cli.addAccount('main', 'hetzner'), cli.addAccount('', 'hetzner', 'https://cloud.example.org/v1')],
+  removeAccount: [cli.removeAccount('main')],
+  createMachine: [cli.createMachine('db-1', 'main', 'fsn1', 'cx22'), cli.createMachine('', '', '', '', 'https://10.0.0.2:8400/api/v1/program')],
+  deleteMachine: [cli.deleteMachine('machine-1', 'db-1')],
   up: [cli.up()],
   clusters: [cli.clusters()],
 };

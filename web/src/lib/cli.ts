@@ -42,6 +42,10 @@ export const cli = {
   alerts: () => line('alerts'),
   acknowledgeAlert: (id: string, minutes: number | null) => line('alerts acknowledge', [id], { minutes }),
   watch: (operation: string) => line('op watch', [operation]),
+  addAccount: (name: string, kind: string, endpoint = '') => line('hosts provider add', [name || 'NAME'], { kind, endpoint }),
+  removeAccount: (name: string) => line('hosts provider remove', [name]),
+  createMachine: (name: string, account: string, location: string, size: string, program = '') => line('hosts create', [name || 'NAME'], { account: account || 'ACCOUNT', location: location || 'LOCATION', size: size || 'SIZE', program }),
+  deleteMachine: (id: string, name: string) => line('hosts machines delete', [id], { confirm: name }),
   up: () => 'baton up --demo',
   clusters: () => line('clusters'),
 };

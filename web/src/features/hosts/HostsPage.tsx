@@ -19,6 +19,7 @@ import { bytes, toNumber, unknown } from '../../lib/format';
 import { may, useRole } from '../session/session';
 import { JoinDialog } from './JoinDialog';
 import classes from './HostsPage.module.css';
+import { MachinesPanel } from './MachinesPanel';
 import { useHosts } from './queries';
 import { SshDialog } from './SshDialog';
 
@@ -126,6 +127,7 @@ export function HostsPage() {
           )
         }
       </QueryFaces>
+      <MachinesPanel />
       {open === 'join' && <JoinDialog onClose={() => setOpen(null)} />}
       {open === 'ssh' && <SshDialog onClose={() => setOpen(null)} />}
       {open !== null && typeof open === 'object' && <RemoveDialog host={open} onClose={() => setOpen(null)} />}
