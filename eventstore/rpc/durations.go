@@ -40,5 +40,9 @@ func (d duration) observe(began time.Time, err error) {
 
 // Collectors are the server's own figures for a registry of metrics.
 func (s *Server) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.metrics.durations.vec}
+	list := []prometheus.Collector{s.metrics.durations.vec}
+	if s.projections != nil {
+		list = append(list, projectionsCollector{s.projections})
+	}
+	return list
 }

@@ -12,6 +12,7 @@ import (
 	_ "google.golang.org/grpc/encoding/gzip" // answers are compressed for clients that compress
 	"google.golang.org/grpc/reflection"
 
+	"baton/eventstore/projections"
 	"baton/eventstore/rpc/h2"
 	"baton/eventstore/stream"
 	"baton/eventstore/subscriptions"
@@ -20,6 +21,7 @@ import (
 	"baton/gen/eventstore/monitoring"
 	"baton/gen/eventstore/operations"
 	"baton/gen/eventstore/persistent"
+	projectionspb "baton/gen/eventstore/projections"
 	"baton/gen/eventstore/streams"
 	userspb "baton/gen/eventstore/users"
 	v2 "baton/gen/kurrent/streams"
@@ -53,6 +55,8 @@ type Options struct {
 	KeepAliveInterval, KeepAliveTimeout time.Duration
 	// Subscriptions runs the persistent subscriptions; nil: there are none. The owner stops it.
 	Subscriptions *subscriptions.Service
+	// Projections runs the projections; nil: there are none. The owner stops it.
+	Projections *projections.Service
 	// Shutdown begins an orderly stop of the node and returns at once; nil: clients cannot ask for it.
 	Shutdown func()
 	Logger   *slog.Logger
@@ -70,6 +74,7 @@ type Server struct {
 	logger        *slog.Logger
 	leading       leading
 	subscriptions *subscriptions.Service
+	projections   *projections.Service
 	metrics       metrics
 	started       time.Time
 	h2            *h2.Server
@@ -129,6 +134,7 @@ func New(o Options) *Server {
 		s.writeTimeout = defaultWriteTimeout
 	}
 	s.leading.backend, s.subscriptions = o.Backend, o.Subscriptions
+	s.projections = o.Projections
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.stopping = s.lifetime.Done()
 	s.h2, s.grpc = h2.NewServer(s.options(o)), grpc.NewServer(s.slowOptions(o)...)
@@ -136,11 +142,14 @@ func New(o Options) *Server {
 		streams.RegisterStreamsServer(r, s)
 		v2.RegisterStreamsServiceServer(r, sessionsService{Server: s})
 		gossip.RegisterGossipServer(r, gossipService{Server: s})
-		features.RegisterServerFeaturesServer(r, featuresService{})
+		features.RegisterServerFeaturesServer(r, featuresService{Server: s})
 		operations.RegisterOperationsServer(r, operationsService{Server: s})
 		monitoring.RegisterMonitoringServer(r, monitoringService{Server: s})
 		if s.subscriptions != nil {
 			persistent.RegisterPersistentSubscriptionsServer(r, groupsService{Server: s})
+		}
+		if s.projections != nil {
+			projectionspb.RegisterProjectionsServer(r, projectionsService{Server: s})
 		}
 		userspb.RegisterUsersServer(r, usersService{Server: s})
 		reflection.Register(r)

@@ -76,6 +76,7 @@ func structuredUUID(id [16]byte) *client.UUID {
 
 type featuresService struct {
 	features.UnimplementedServerFeaturesServer
+	*Server
 }
 
 // supported is what this server can do, all names in lower case. A method that answers UNIMPLEMENTED is not in it.
@@ -96,12 +97,18 @@ var supported = []struct {
 }
 
 // GetSupportedMethods is asked by every client when it connects.
-func (featuresService) GetSupportedMethods(context.Context, *client.Empty) (*features.SupportedMethods, error) {
+func (s featuresService) GetSupportedMethods(context.Context, *client.Empty) (*features.SupportedMethods, error) {
 	answer := &features.SupportedMethods{EventStoreServerVersion: ProtocolVersion}
-	for _, s := range supported {
-		for method, list := range s.methods {
-			answer.Methods = append(answer.Methods, &features.SupportedMethod{ServiceName: s.service, MethodName: method, Features: list})
+	add := func(service string, methods map[string][]string) {
+		for method, list := range methods {
+			answer.Methods = append(answer.Methods, &features.SupportedMethod{ServiceName: service, MethodName: method, Features: list})
 		}
+	}
+	for _, of := range supported {
+		add(of.service, of.methods)
+	}
+	if s.projections != nil {
+		add("event_store.client.projections.projections", projectionMethods)
 	}
 	return answer, nil
 }
