@@ -317,7 +317,8 @@ func (c *controlPlane) decide(run context.Context) {
 		Running: func(id string) string {
 			o, _ := c.Inventory.Operation(id)
 			return executor.Sentence(&o)
-		}})
+		},
+		Promises: c.memory.Promises})
 	c.elector = leader.New(leader.Options{Node: electorNode{c.journal.node}, Roster: c.roster, Journal: leaderJournal{c.journal}, Name: c.name,
 		CaughtUp: func(ctx context.Context, rev int64) error { return c.Inventory.Wait(ctx, leader.Stream, rev) },
 		Act:      c.lead, Now: time.Now, Log: c.log.With("component", "leader")})

@@ -214,12 +214,14 @@ type ClusterDetail struct {
 	// Lease and Failover are null where this control node keeps none.
 	Lease    *LeaseView    `json:"lease"`
 	Failover *FailoverView `json:"failover"`
+	// Failsafe is null unless the primary goes on without the control plane.
+	Failsafe *FailsafeView `json:"failsafe"`
 }
 
 // TransformSchema documents which references may be null. It replaces the
 // method promoted from ClusterSummary, whose properties are the same here.
 func (ClusterDetail) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
-	return nullable(ClusterSummary{}.TransformSchema(r, s), "lease", "failover")
+	return nullable(ClusterSummary{}.TransformSchema(r, s), "lease", "failover", "failsafe")
 }
 
 // Check is one line of a pre-flight report.

@@ -109,6 +109,7 @@ func (s *Server) detail(id string) (ClusterDetail, bool) {
 	d.Connections = append(s.endpointConnections(c.ID), connections(&c, &f.Snapshot)...)
 	d.Activity, _ = s.auditRows(id, 0, 10)
 	d.Lease, d.Failover = s.failoverViews(id)
+	d.Failsafe = failsafeView(&f.Snapshot)
 	d.Durability = c.Durability
 	if d.Durability == "" {
 		d.Durability = durability(&c, primary)

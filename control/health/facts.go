@@ -78,6 +78,9 @@ type Snapshot struct {
 	Cluster string
 	Engine  string
 	Nodes   []Node // sorted by name
+	// Failsafe tells that the primary takes writes by promises of the other
+	// agents, without the control plane; nil: not, as far as is known.
+	Failsafe *Failsafe
 }
 
 // Node returns the named node or nil.

@@ -56,12 +56,15 @@ func Judge(s *Snapshot) Verdict {
 		if newest < 0 {
 			return Verdict{Unknown, "Unknown: no agent has reported on this cluster yet"}
 		}
+		if f := s.Failsafe; f != nil && !f.Seen {
+			return Verdict{Unknown, fmt.Sprintf("Unknown: nothing was heard for %d s and %s", int(newest.Seconds()), f.Sentence())}
+		}
 		return Verdict{Unknown, fmt.Sprintf("Unknown: no agent has reported for %d s", int(newest.Seconds()))}
 	}
 	if s.Engine == engine.EventStore {
 		return judgeQuorum(s, unseen)
 	}
-	return judgeAsync(s, unseen)
+	return s.Failsafe.under(s, judgeAsync(s, unseen))
 }
 
 // judgeQuorum judges a consensus engine: what matters is how many voters may

@@ -128,6 +128,12 @@ func (k *Keeper) roster(c *inventory.Cluster, f *plan.Facts, t *agent.LeaseTerms
 	}
 }
 
+// Promises tells whether the record permits the primary of a cluster to go on by
+// promises of the agents while no control node leads. Every control node knows.
+func (m *Memory) Promises(c *inventory.Cluster) bool {
+	return managed(c) && !m.of(c.ID).eligible().All
+}
+
 // allKnow tells whether the holder can ask every agent of the roster, and each of
 // them has on record whom it would promise.
 func (k *Keeper) allKnow(c *inventory.Cluster, r *roster) bool {

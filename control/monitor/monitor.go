@@ -47,6 +47,9 @@ type Options struct {
 	Journal func() (ok bool, why string)
 	// Running describes the operation that holds a cluster; nil: its id does.
 	Running func(operation string) string
+	// Promises tells whether the record permits a cluster's primary to go on by
+	// promises of the agents while no control node leads; nil: never.
+	Promises func(c *inventory.Cluster) bool
 }
 
 // Monitor is the keeper of reports.
@@ -59,7 +62,8 @@ type Monitor struct {
 	clusters map[string]map[string]*seen
 	agents   map[string]map[key]bool // what each agent reported last
 	history  map[string]*ring
-	beat     chan struct{} // closed and replaced at each report taken in
+	alone    map[string]alone // by cluster
+	beat     chan struct{}    // closed and replaced at each report taken in
 }
 
 type key struct{ cluster, node string }
@@ -83,7 +87,7 @@ type ring struct {
 
 // New returns a monitor that knows nothing yet.
 func New(o Options) *Monitor {
-	return &Monitor{Options: o, clusters: map[string]map[string]*seen{}, agents: map[string]map[key]bool{}, history: map[string]*ring{}, beat: make(chan struct{})}
+	return &Monitor{Options: o, clusters: map[string]map[string]*seen{}, agents: map[string]map[key]bool{}, history: map[string]*ring{}, alone: map[string]alone{}, beat: make(chan struct{})}
 }
 
 // Run takes reports in until ctx ends.
@@ -119,6 +123,7 @@ func (m *Monitor) take(r agent.Report) {
 		received = m.Now()
 	}
 	m.reports(&r)
+	m.promises(&r, received)
 	for _, in := range r.Instances {
 		nodes := m.clusters[in.Cluster]
 		if nodes == nil {
@@ -259,6 +264,7 @@ func (m *Monitor) snapshot(c *inventory.Cluster) health.Snapshot {
 		}
 	}
 	slices.SortFunc(s.Nodes, func(a, b health.Node) int { return strings.Compare(a.Name, b.Name) })
+	s.Failsafe = m.failsafe(c, now)
 	return s
 }
 

@@ -6,6 +6,7 @@
 //	cluster redis generation=3
 //	node a primary
 //	node b replica lag=100
+//	failsafe a 12
 //	---
 //	Healthy: ...
 //
@@ -87,6 +88,16 @@ func parse(text string) (*Story, error) {
 			for _, o := range w[2:] {
 				k, v, _ := strings.Cut(o, "=")
 				s.Options[k] = v
+			}
+		case w[0] == "failsafe":
+			// failsafe NODE SECONDS: its agent said so; without seconds it is what the record permits.
+			s.Failsafe = &health.Failsafe{Node: w[1], Seen: len(w) > 2}
+			if s.Failsafe.Seen {
+				n, err := strconv.Atoi(w[2])
+				if err != nil {
+					return nil, fmt.Errorf("%q: %w", line, err)
+				}
+				s.Failsafe.For = time.Duration(n) * time.Second
 			}
 		case w[0] == "node":
 			if err := s.node(w[1:]); err != nil {

@@ -1951,6 +1951,7 @@ export interface components {
             /** @enum {string} */
             engine: "eventstore" | "redis";
             failover: components["schemas"]["FailoverView"] | null;
+            failsafe: components["schemas"]["FailsafeView"] | null;
             /** @description 64-bit integer as a decimal string */
             generation: string;
             id: string;
@@ -2287,6 +2288,14 @@ export interface components {
             sentence: string;
             /** Format: date-time */
             suspendedUntil: string | null;
+        };
+        FailsafeView: {
+            node: string;
+            /** @description its agent said so; otherwise it is what the record permits while no control node leads */
+            seen: boolean;
+            sentence: string;
+            /** @description null when not known */
+            since: (string | null) | null;
         };
         Hardware: {
             /** Format: int64 */

@@ -20,7 +20,7 @@ export function cluster(over: Partial<ClusterDetail> = {}): ClusterDetail {
   return {
     id: 'demo', name: 'demo', engine: 'eventstore', version: '26.1.0', verdict: { level: 'healthy', sentence: 'Healthy: can lose 1 node' },
     primary: { node: 'demo-1', location: 'rack-a' }, membersUp: 2, membersTotal: 2, worstLagBytes: '0', writesPerSecond: 10, writesHistory: [1, 2],
-    lastRoleChange: null, generation: '7', observedAt: at(0), runningOperation: null, lease: null, failover: null,
+    lastRoleChange: null, generation: '7', observedAt: at(0), runningOperation: null, lease: null, failover: null, failsafe: null,
     nodes: [node({ name: 'demo-1', role: 'leader' }), node({ name: 'demo-2' })], links: [], connections: [], activity: [], durability: '', capabilities: [], ...over,
   };
 }

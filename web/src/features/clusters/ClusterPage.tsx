@@ -14,6 +14,7 @@ import { Sparkline } from '../../components/Sparkline';
 import { useStale } from '../../lib/clock';
 import { bytes, rate, sentenceCase, toNumber } from '../../lib/format';
 import { splitVerdict, verdictTone } from '../../lib/severity';
+import { FailsafeNote } from '../failover/FailsafeNote';
 import { OperationPanel } from '../operations/OperationPanel';
 import { bareReason } from '../report/report';
 import { mayPromote, useSession } from '../session/session';
@@ -62,6 +63,7 @@ export function ClusterPage() {
       <nav className={classes.crumbs} aria-label="Breadcrumb">
         <Link to="/clusters">Clusters</Link> <span aria-hidden="true">/</span> <span>{c.name}</span>
       </nav>
+      <FailsafeNote cluster={c} />
       {op !== null && !onOperationPage ? (
         <OperationPanel
           id={op}
