@@ -72,7 +72,7 @@ func (h *handler) info(w http.ResponseWriter, r *http.Request) {
 		"state":     strings.ToLower(string(self.State)),
 		"role":      self.Role,
 		"nodeId":    self.ID,
-		"features":  map[string]bool{"projections": false, "userManagement": h.access.Secure(), "atomPub": false},
+		"features":  map[string]bool{"projections": h.projections() != nil, "userManagement": h.access.Secure(), "atomPub": false},
 		"authentication": map[string]any{
 			"type":       kind,
 			"properties": map[string]string{},

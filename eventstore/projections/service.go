@@ -106,8 +106,11 @@ func Start(o Options) *Service {
 	return s
 }
 
-// Stop ends all projections and returns when nothing runs any more.
+// Stop ends all projections and returns when nothing runs any more. A nil service has none.
 func (s *Service) Stop() {
+	if s == nil {
+		return
+	}
 	s.stop()
 	<-s.done
 }
