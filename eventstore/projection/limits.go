@@ -26,8 +26,8 @@ type Limits struct {
 
 // The defaults of Limits.
 const (
-	DefaultCompileTime   = 500 * time.Millisecond
-	DefaultHandleTime    = 250 * time.Millisecond
+	DefaultCompileTime   = 2 * time.Second
+	DefaultHandleTime    = 2 * time.Second
 	DefaultStateBytes    = 16 << 20 // the largest event: a checkpoint carries a state in one
 	DefaultEmittedEvents = 10_000
 	DefaultEmittedBytes  = 64 << 20
