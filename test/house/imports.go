@@ -41,6 +41,8 @@ var Rules = []Rule{
 		Reason: "raft's types end at replica, log, peer and node; elsewhere a learner is a clone"},
 	{From: "", To: []string{"!github.com/cockroachdb/pebble"}, Except: []string{"eventstore/index"},
 		Reason: "the index hides which store holds it"},
+	{From: "", To: []string{"!github.com/dop251/goja"}, Except: []string{"eventstore/projection"},
+		Reason: "scripts are foreign code: only the package that bounds them may run them"},
 	{From: "", To: []string{"!github.com/redis/go-redis"}, Except: []string{"control/engine/redis", "test", "cmd/baton"},
 		Reason: "engine protocols live in their driver"},
 }
