@@ -44,6 +44,7 @@ var commands = []func() *cobra.Command{
 	settingsCommand,
 	paramsCommand,
 	databaseUsersCommand,
+	streamsCommand, subscriptionsCommand, projectionsCommand, storeUsersCommand, storeLoginCommand,
 	terminalCommand,
 	importCommand,
 }

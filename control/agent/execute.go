@@ -189,6 +189,7 @@ var agentActions = map[string]agentAction{
 	ActionTerminal:   openTerminal,
 	ActionLimits:     putLimits,
 	ActionClients:    clientsOf,
+	ActionStoreLogin: storeLogin,
 }
 
 func badArg(format string, args ...any) error {

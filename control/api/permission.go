@@ -118,6 +118,28 @@ var permissions = map[string]Role{
 	"POST " + Prefix + "/clusters/{id}/streams/events": RoleOperator,
 	"POST " + Prefix + "/clusters/{id}/streams/delete": RoleAdmin,
 
+	"GET " + Prefix + "/clusters/{id}/subscriptions":                 RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/subscriptions/info":            RoleViewer,
+	"POST " + Prefix + "/clusters/{id}/subscriptions":                RoleOperator,
+	"PUT " + Prefix + "/clusters/{id}/subscriptions":                 RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/subscriptions/replay":         RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/subscriptions/delete":         RoleAdmin, // its checkpoint is lost
+	"GET " + Prefix + "/clusters/{id}/projections":                   RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/projections/info":              RoleViewer,
+	"GET " + Prefix + "/clusters/{id}/projections/state":             RoleViewer, // of the system's own an operator, see its handler
+	"POST " + Prefix + "/clusters/{id}/projections":                  RoleOperator,
+	"PUT " + Prefix + "/clusters/{id}/projections":                   RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/projections/command":          RoleOperator,
+	"POST " + Prefix + "/clusters/{id}/projections/delete":           RoleAdmin,
+	"GET " + Prefix + "/clusters/{id}/store-users":                   RoleAdmin,
+	"POST " + Prefix + "/clusters/{id}/store-users":                  RoleAdmin,
+	"PUT " + Prefix + "/clusters/{id}/store-users/{login}":           RoleAdmin,
+	"POST " + Prefix + "/clusters/{id}/store-users/{login}/password": RoleAdmin,
+	"POST " + Prefix + "/clusters/{id}/store-users/{login}/delete":   RoleAdmin,
+	"GET " + Prefix + "/clusters/{id}/store-login":                   RoleViewer, // the name, never the password
+	"PUT " + Prefix + "/clusters/{id}/store-login":                   RoleAdmin,  // takes credentials
+	"DELETE " + Prefix + "/clusters/{id}/store-login":                RoleAdmin,
+
 	"GET " + Prefix + "/clusters/{id}/endpoint": RoleViewer,
 	"PUT " + Prefix + "/clusters/{id}/endpoint": RoleAdmin, // opens a port to a cluster
 

@@ -86,6 +86,10 @@ func (s *Server) routes() {
 	s.endpointRoutes()
 	s.backupRoutes()
 	s.streamRoutes()
+	s.subscriptionRoutes()
+	s.projectionRoutes()
+	s.storeUserRoutes()
+	s.storeLoginRoutes()
 	s.terminalRoutes()
 	s.eventsRoute()
 }

@@ -141,6 +141,9 @@ func (s *Server) streamNode(cluster string) (string, error) {
 			return n.Name, nil
 		}
 	}
+	if asking := askingForLogin(&snap); len(asking) > 0 {
+		return "", s.noLogin(cluster, asking[0])
+	}
 	return "", &Problem{Title: "No node answers", Status: 503, Code: CodeUnavailable, Detail: health.Judge(&snap).Sentence, Fix: "repair the cluster first", Retry: true}
 }
 
@@ -161,7 +164,18 @@ func (s *Server) askStream(ctx context.Context, cluster, action string, args map
 	}
 	v, err := s.Executor.Ask(ctx, cluster, node, streamTime, engine.Action{Name: action, Args: args})
 	var ask *executor.AskError
+	if errors.As(err, &ask) && ask.Code == engine.CodeAuth { // its agent may have missed the login
+		if s.Executor.SendStoreLogin(ctx, cluster, node) == nil {
+			v, err = s.Executor.Ask(ctx, cluster, node, streamTime, engine.Action{Name: action, Args: args})
+		}
+	}
 	switch {
+	case errors.As(err, &ask) && ask.Code == engine.CodeAuth:
+		return nil, s.noLogin(cluster, node)
+	case errors.As(err, &ask) && ask.Code == engine.CodeNotOffered:
+		return nil, &Problem{Title: "The event store does not offer this", Status: 409, Code: CodeNotOffered, Detail: ask.Detail, Fix: ask.Fix}
+	case errors.As(err, &ask) && ask.Code == engine.CodeUnknown:
+		return nil, &Problem{Title: "Whether it was done is not known", Status: 504, Code: CodeUnavailable, Detail: ask.Error(), Fix: "look before you try again"}
 	case errors.As(err, &ask) && (ask.Code == engine.CodeRefused || ask.Code == engine.CodeBadAction):
 		return nil, &Problem{Title: "The event store refuses it", Status: 409, Code: CodeRefused, Detail: ask.Detail, Fix: ask.Fix}
 	case errors.As(err, &ask):

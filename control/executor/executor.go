@@ -115,6 +115,7 @@ type Executor struct {
 	wg      sync.WaitGroup
 	kinds   map[kindKey]kind
 	healths targetHealths                      // of backup targets
+	told    told                               // logins of event stores
 	driving map[string]context.CancelCauseFunc // operations with a goroutine; ends its work before the point of no return
 	left    map[string]bool                    // operations another control plane is in charge of
 	audited map[string]bool                    // operations whose audit this process has closed or is closing

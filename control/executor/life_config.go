@@ -423,7 +423,7 @@ func (e *Executor) derivePriorities(ctx context.Context) {
 	}
 }
 
-// upkeep does both until ctx ends.
+// upkeep does all of this until ctx ends.
 func (e *Executor) upkeep(ctx context.Context) {
 	tick := time.NewTicker(lapseEvery)
 	defer tick.Stop()
@@ -435,5 +435,6 @@ func (e *Executor) upkeep(ctx context.Context) {
 		}
 		e.lapse(ctx)
 		e.derivePriorities(ctx)
+		e.tellLogins(ctx)
 	}
 }

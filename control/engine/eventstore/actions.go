@@ -29,6 +29,28 @@ var actions = map[string]actionFunc{
 	engine.ReadEvents:    readEvents,
 	engine.AppendEvent:   appendEvent,
 	engine.DeleteStream:  deleteStream,
+
+	engine.ListGroups:  listGroups,
+	engine.ReadGroup:   readGroup,
+	engine.CreateGroup: createGroup,
+	engine.UpdateGroup: updateGroup,
+	engine.ReplayGroup: replayGroup,
+	engine.DeleteGroup: deleteGroup,
+
+	engine.ListAccounts:  listAccounts,
+	engine.CreateAccount: createAccount,
+	engine.UpdateAccount: updateAccount,
+	engine.EnableAccount: enableAccount,
+	engine.ResetAccount:  resetAccount,
+	engine.DeleteAccount: deleteAccount,
+
+	engine.ListProjections:     listProjections,
+	engine.ReadProjection:      readProjection,
+	engine.ReadProjectionState: readProjectionState,
+	engine.CreateProjection:    createProjection,
+	engine.UpdateProjection:    updateProjection,
+	engine.CommandProjection:   commandProjection,
+	engine.DeleteProjection:    deleteProjection,
 }
 
 // Do performs one action; see package engine for each action's arguments.

@@ -59,6 +59,7 @@ type node struct {
 	reach        map[string]engine.Reach
 	reachAt      time.Time
 	reachRunning bool
+	handled      map[string]*engine.Counter // events of projections, by name
 }
 
 var _ engine.Driver = (*Driver)(nil)
@@ -117,7 +118,7 @@ func (d *Driver) node(in engine.Instance) (*node, error) {
 }
 
 func newNode(in engine.Instance) *node {
-	n := &node{in: in, base: "http://" + in.Address(), rate: -1}
+	n := &node{in: in, base: "http://" + in.Address(), rate: -1, handled: map[string]*engine.Counter{}}
 	tr := &http.Transport{
 		Proxy:               nil, // nodes are reached directly
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,

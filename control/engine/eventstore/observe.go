@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -42,6 +43,9 @@ func (n *node) observe(ctx context.Context, o *engine.Observation) {
 	var v view
 	if err := n.call(ctx, "GET", n.base, "/cluster", nil, &v); err != nil {
 		o.Err = downText(err)
+		if needsLogin(err) {
+			o.State = engine.StateNoLogin
+		}
 		return
 	}
 	ms := float64(time.Since(start)) / 1e6
@@ -223,9 +227,12 @@ func (n *node) ask(addr string) engine.Reach {
 func downText(err error) string {
 	var r *refusal
 	var ne net.Error
+	var bad *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &r):
 		return r.Error()
+	case errors.As(err, &bad):
+		return "the node's certificate is not trusted: " + bad.Err.Error()
 	case errors.Is(err, errNotSent):
 		return "no connection to the node"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():

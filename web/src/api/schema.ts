@@ -672,6 +672,93 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters/{id}/projections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Projections of an event store */
+        get: operations["projections"];
+        /** Change a projection's source */
+        put: operations["update-projection"];
+        /** Make a projection */
+        post: operations["create-projection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/projections/command": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Enable, disable, abort or reset a projection */
+        post: operations["command-projection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/projections/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Delete a projection */
+        post: operations["delete-projection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/projections/info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One projection with its source */
+        get: operations["projection"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/projections/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** State and result of a projection, or of one partition */
+        get: operations["projection-state"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/clusters/{id}/promotions": {
         parameters: {
             query?: never;
@@ -758,6 +845,94 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters/{id}/store-login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** As whom Baton signs in to an event store */
+        get: operations["store-login"];
+        /** Give Baton a login for an event store; it is tried, and kept sealed */
+        put: operations["set-store-login"];
+        post?: never;
+        /** Take Baton's login for an event store away */
+        delete: operations["drop-store-login"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/store-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Accounts of an event store */
+        get: operations["store-users"];
+        put?: never;
+        /** Make an account of an event store */
+        post: operations["create-store-user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/store-users/{login}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change an account's name, groups, or whether it may sign in */
+        put: operations["change-store-user"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/store-users/{login}/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Delete an account of an event store */
+        post: operations["delete-store-user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/store-users/{login}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give an account another password */
+        post: operations["reset-store-user"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/clusters/{id}/streams": {
         parameters: {
             query?: never;
@@ -804,6 +979,76 @@ export interface paths {
         put?: never;
         /** Append one event, to try something */
         post: operations["append-event"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/subscriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Persistent subscriptions of an event store */
+        get: operations["subscriptions"];
+        /** Change a persistent subscription's settings; its consumers connect anew */
+        put: operations["update-subscription"];
+        /** Make a persistent subscription */
+        post: operations["create-subscription"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/subscriptions/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Delete a persistent subscription */
+        post: operations["delete-subscription"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/subscriptions/info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One persistent subscription with settings and consumers */
+        get: operations["subscription"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/clusters/{id}/subscriptions/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send parked events again */
+        post: operations["replay-subscription"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1951,7 +2196,6 @@ export interface components {
             /** @enum {string} */
             engine: "eventstore" | "redis";
             failover: components["schemas"]["FailoverView"] | null;
-            failsafe: components["schemas"]["FailsafeView"] | null;
             /** @description 64-bit integer as a decimal string */
             generation: string;
             id: string;
@@ -2288,14 +2532,6 @@ export interface components {
             sentence: string;
             /** Format: date-time */
             suspendedUntil: string | null;
-        };
-        FailsafeView: {
-            node: string;
-            /** @description its agent said so; otherwise it is what the record permits while no control node leads */
-            seen: boolean;
-            sentence: string;
-            /** @description null when not known */
-            since: (string | null) | null;
         };
         Hardware: {
             /** Format: int64 */
@@ -2848,6 +3084,113 @@ export interface components {
             status: number;
             title: string;
         };
+        Projection: {
+            /** @description 64-bit integer as a decimal string */
+            buffered: string;
+            /** @description position of the last one */
+            checkpoint: string;
+            checkpointStatus: string;
+            /** @description 64-bit integer as a decimal string */
+            epoch: string;
+            mode: string;
+            name: string;
+            /**
+             * Format: int64
+             * @description in memory
+             */
+            partitions: number;
+            /**
+             * Format: double
+             * @description events; null until it was looked at twice
+             */
+            perSecond: number | null;
+            position: string;
+            /** @description events since it last started */
+            processed: string;
+            /**
+             * Format: double
+             * @description percent of what there is to read; null: not known
+             */
+            progress: number | null;
+            /** Format: int64 */
+            readsInProgress: number;
+            /** @description why it faulted */
+            reason: string;
+            /** @enum {string} */
+            state: "running" | "stopped" | "faulted" | "completed" | "changing";
+            /** @description in the event store's own words */
+            status: string;
+            /** @description the event store's own, its name begins with $ */
+            system: boolean;
+            /** @description 64-bit integer as a decimal string */
+            version: string;
+            /** Format: int64 */
+            writesInProgress: number;
+        };
+        ProjectionCommand: {
+            /** @enum {string} */
+            command: "enable" | "disable" | "abort" | "reset";
+            name: string;
+            reason?: string;
+            /** @description needed to reset */
+            typedName?: string;
+        };
+        ProjectionDeletion: {
+            /** @description delete the stream of its checkpoints */
+            checkpoint?: boolean;
+            /** @description delete what it wrote to, where that was noted */
+            emitted?: boolean;
+            name: string;
+            reason?: string;
+            /** @description delete the stream of its state */
+            state?: boolean;
+            typedName: string;
+        };
+        ProjectionDetail: {
+            /** @description it may write; null: not known */
+            emit: boolean | null;
+            /** @description some of those there are */
+            partitions: string[];
+            projection: components["schemas"]["Projection"];
+            query: string;
+            /** @description false: the source could not be read */
+            queryKnown: boolean;
+            /** @description what it writes to is noted; null: not known */
+            track: boolean | null;
+        };
+        ProjectionList: {
+            /** @description false: the nodes were started without projections */
+            available: boolean;
+            fix: string;
+            /** @description by name */
+            projections: components["schemas"]["Projection"][];
+            /** @description when they are not available */
+            why: string;
+        };
+        ProjectionRequest: {
+            /** @description it may write events and links */
+            emit?: boolean;
+            /**
+             * @description transient: it reads what there is and is forgotten; decided once
+             * @default continuous
+             * @enum {string}
+             */
+            mode: "continuous" | "transient";
+            name: string;
+            /** @description JavaScript */
+            query: string;
+            reason?: string;
+            /** @description note what it writes to, so that it can be deleted with it; decided once */
+            track?: boolean;
+        };
+        ProjectionState: {
+            name: string;
+            partition: string;
+            /** @description null: there is none */
+            result: components["schemas"]["EventText"] | null;
+            /** @description null: there is none */
+            state: components["schemas"]["EventText"] | null;
+        };
         Promotable: {
             ok: boolean;
             reason: string;
@@ -2978,6 +3321,16 @@ export interface components {
             typedName: string;
             /** @description remove its data too */
             wipe?: boolean;
+        };
+        ReplayRequest: {
+            /**
+             * Format: int64
+             * @description so many of the oldest; missing: all that are parked now
+             */
+            first?: number;
+            group: string;
+            reason?: string;
+            stream: string;
         };
         Report: {
             /** Format: date-time */
@@ -3126,6 +3479,72 @@ export interface components {
             state: "pending" | "running" | "done" | "failed" | "undone" | "skipped";
             title: string;
         };
+        StoreLogin: {
+            /** @description Baton has a login */
+            kept: boolean;
+            /** @description after a change: nodes whose agents were not told yet */
+            missed: string[];
+            /** @description nodes that ask for a login, or for another one, at this moment */
+            refused: string[];
+            sentence: string;
+            user: string;
+        };
+        StoreLoginRequest: {
+            /** @description certificate authority of the nodes, PEM; missing: what the agents have stays */
+            ca?: string;
+            password: string;
+            user: string;
+        };
+        StoreUser: {
+            /**
+             * Format: date-time
+             * @description null where Baton may not read it
+             */
+            created: string | null;
+            disabled: boolean;
+            fullName: string;
+            groups: string[];
+            login: string;
+            /** Format: date-time */
+            updated: string;
+        };
+        StoreUserChange: {
+            disabled?: boolean;
+            fullName?: string;
+            groups?: string[];
+            reason?: string;
+        };
+        StoreUserDeletion: {
+            reason?: string;
+            typedName: string;
+        };
+        StoreUserList: {
+            /** @description the account Baton signs in with; empty: none */
+            own: string;
+            /** @description false: the event store keeps no accounts and lets everybody do everything */
+            secure: boolean;
+            /** @description by name */
+            users: components["schemas"]["StoreUser"][];
+        };
+        StoreUserPassword: {
+            /** @description missing: one is made, and is in the answer only */
+            password?: string;
+            reason?: string;
+        };
+        StoreUserRequest: {
+            fullName?: string;
+            groups?: string[];
+            login: string;
+            /** @description missing: one is made, and is in the answer only */
+            password?: string;
+            reason?: string;
+        };
+        StoreUserSecret: {
+            login: string;
+            /** @description shown once; empty when it was given */
+            password: string;
+            sentence: string;
+        };
         StreamDeletion: {
             reason?: string;
             stream: string;
@@ -3179,6 +3598,158 @@ export interface components {
             revision: string;
             /** @description of its last event */
             type: string;
+        };
+        Subscription: {
+            /** @description revision or position; empty: none yet */
+            checkpoint: string;
+            /** Format: int64 */
+            consumers: number;
+            group: string;
+            /**
+             * Format: int64
+             * @description sent and not answered
+             */
+            inFlight: number;
+            /** @description the newest; empty: there is none */
+            known: string;
+            /** @description of all streams: bytes of the log behind its end; else null */
+            lagBytes: string;
+            /** @description events that are not handled yet; null when nobody counted them */
+            lagEvents: string;
+            /**
+             * Format: date-time
+             * @description when the oldest parked event was parked
+             */
+            oldestParked: string | null;
+            /**
+             * Format: int64
+             * @description read and not handled
+             */
+            outstanding: number;
+            /** @description 64-bit integer as a decimal string */
+            parked: string;
+            /**
+             * Format: int64
+             * @description on average since the group runs on its node
+             */
+            perSecond: number;
+            /** @description parked events are being sent again */
+            replaying: boolean;
+            /** Format: int64 */
+            retrying: number;
+            /** @enum {string} */
+            state: "live" | "behind" | "faulted";
+            /** @description in the event store's own words */
+            status: string;
+            strategy: string;
+            /** @description $all: of all streams */
+            stream: string;
+            /** @description sent since the group runs on its node */
+            total: string;
+        };
+        SubscriptionConsumer: {
+            /**
+             * Format: int64
+             * @description events it would take now
+             */
+            free: number;
+            /** @description its address */
+            from: string;
+            /** Format: int64 */
+            inFlight: number;
+            name: string;
+            /** Format: int64 */
+            perSecond: number;
+            /** @description 64-bit integer as a decimal string */
+            total: string;
+            user: string;
+        };
+        SubscriptionDeletion: {
+            group: string;
+            reason?: string;
+            stream: string;
+            /** @description the group */
+            typedName: string;
+        };
+        SubscriptionDetail: {
+            consumers: components["schemas"]["SubscriptionConsumer"][];
+            /** @description revision or position, start or end */
+            from: string;
+            settings: components["schemas"]["SubscriptionSettings"];
+            subscription: components["schemas"]["Subscription"];
+        };
+        SubscriptionFilter: {
+            /** @enum {string} */
+            by: "stream" | "type";
+            prefixes?: string[];
+            regex?: string;
+        };
+        SubscriptionList: {
+            /** @description by stream and name */
+            subscriptions: components["schemas"]["Subscription"][];
+        };
+        SubscriptionRequest: {
+            /** @description only of all streams; decided once */
+            filter?: components["schemas"]["SubscriptionFilter"];
+            /**
+             * @description start, end, a revision, or of all streams a position C:n/P:n; a change leaves it when missing
+             * @default end
+             */
+            from: string;
+            group: string;
+            reason?: string;
+            /** @description missing: the usual ones, and of a change those it has */
+            settings?: components["schemas"]["SubscriptionSettings"];
+            /** @description $all: of all streams */
+            stream: string;
+        };
+        SubscriptionSettings: {
+            /** Format: int64 */
+            checkpointAfterMs: number;
+            extraStatistics: boolean;
+            /**
+             * Format: int64
+             * @description events, more than the read batch
+             */
+            historyBuffer: number;
+            /**
+             * Format: int64
+             * @description events
+             */
+            liveBuffer: number;
+            /**
+             * Format: int64
+             * @description events
+             */
+            maxCheckpoint: number;
+            /**
+             * Format: int64
+             * @description then it is parked
+             */
+            maxRetries: number;
+            /**
+             * Format: int64
+             * @description 0: any number
+             */
+            maxSubscribers: number;
+            /**
+             * Format: int64
+             * @description an event not answered by then is sent again; 0: never
+             */
+            messageTimeoutMs: number;
+            /**
+             * Format: int64
+             * @description events
+             */
+            minCheckpoint: number;
+            /**
+             * Format: int64
+             * @description events
+             */
+            readBatch: number;
+            resolveLinks: boolean;
+            /** @enum {string} */
+            strategy: "RoundRobin" | "DispatchToSingle" | "Pinned" | "PinnedByCorrelation";
         };
         TagsRequest: {
             /**
@@ -4877,6 +5448,245 @@ export interface operations {
             };
         };
     };
+    projections: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectionList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "update-projection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProjectionRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectionDetail"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-projection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProjectionRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectionDetail"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "command-projection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProjectionCommand"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-projection": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProjectionDeletion"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    projection: {
+        parameters: {
+            query: {
+                name: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectionDetail"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "projection-state": {
+        parameters: {
+            query: {
+                name: string;
+                /** @description missing: the state of all */
+                partition?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProjectionState"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     promote: {
         parameters: {
             query?: never;
@@ -5076,6 +5886,277 @@ export interface operations {
             };
         };
     };
+    "store-login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreLogin"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "set-store-login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StoreLoginRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreLogin"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "drop-store-login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreLogin"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "store-users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreUserList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-store-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StoreUserRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreUserSecret"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "change-store-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                login: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StoreUserChange"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreUser"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-store-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                login: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StoreUserDeletion"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "reset-store-user": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                login: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StoreUserPassword"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StoreUserSecret"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     streams: {
         parameters: {
             query?: {
@@ -5206,6 +6287,211 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Appended"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    subscriptions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionList"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "update-subscription": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionDetail"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "create-subscription": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionDetail"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "delete-subscription": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionDeletion"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    subscription: {
+        parameters: {
+            query: {
+                stream: string;
+                group: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionDetail"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "replay-subscription": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
                 };
             };
             /** @description Error */
