@@ -31,6 +31,7 @@ type Node interface {
 	RemoveMember(ctx context.Context, nameOrID string) error
 	HelloHandler() http.Handler
 	Collectors() []prometheus.Collector
+	Elections() []node.Election
 }
 
 // Services is what the routes need of the gRPC server; *rpc.Server is one.
@@ -95,6 +96,7 @@ func Handler(o Options) http.Handler {
 	mux.Handle("GET /stats", h.may(h.access.MayReadStats, h.stats))
 	mux.Handle("GET /metrics", h.may(h.access.MayReadStats, h.metrics().ServeHTTP))
 	mux.Handle("GET /cluster", h.may(h.access.MayReadStats, h.cluster))
+	mux.Handle("GET /cluster/elections", h.may(h.access.MayReadStats, h.elections))
 	mux.Handle("POST /cluster/promote", h.may(h.access.MayOperate, h.promote))
 	mux.Handle("POST /cluster/size", h.may(h.access.MayOperate, h.size))
 	mux.Handle("POST /cluster/members", h.may(h.access.MayOperate, h.addMember))

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"baton/eventstore/membership"
+	"baton/eventstore/rpc"
 )
 
 // metrics serves the node's figures as Prometheus text. They are gathered when asked for.
@@ -16,7 +17,7 @@ func (h *handler) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(h.Node.Collectors()...)
 	registry.MustRegister(h.Services.Collectors()...)
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &nodeCollector{h})
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &nodeCollector{h}, newProcessCollector())
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
@@ -39,6 +40,8 @@ var (
 	// Names that boards and alerts made for upstream's servers ask for.
 	checkpointsDesc = prometheus.NewDesc("kurrentdb_checkpoints", "Positions in the log: writer is its durable end, chaser what is committed, index what readers see.", []string{"name", "read"}, nil)
 	statusesDesc    = prometheus.NewDesc("kurrentdb_statuses", "Time at which the node was last in its present state, seconds since 1970.", []string{"name", "status"}, nil)
+	infoDesc        = prometheus.NewDesc("kurrentdb_info", "1; the versions are in the labels.", []string{"version", "product"}, nil)
+	ioTotalDesc     = prometheus.NewDesc("kurrentdb_io_bytes_total", "Bytes of log this node has written.", []string{"activity"}, nil)
 	ioDesc          = prometheus.NewDesc("kurrentdb_io_bytes", "Bytes of log this node has written.", []string{"activity"}, nil)
 )
 
@@ -48,7 +51,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{upDesc, lagDesc, roleDesc, termDesc, logDesc, commitDesc, appliedDesc, votersDesc, aliveDesc, appendsDesc, readsDesc, subscribedDesc,
-		checkpointsDesc, statusesDesc, ioDesc} {
+		checkpointsDesc, statusesDesc, ioDesc, ioTotalDesc, infoDesc} {
 		out <- d
 	}
 }
@@ -86,7 +89,9 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(statusesDesc, float64(time.Now().Unix()), "Node", string(self.State))
 		count(ioDesc, self.LogPosition, "written")
+		count(ioTotalDesc, self.LogPosition, "written")
 	}
+	gauge(infoDesc, 1, rpc.ProtocolVersion, "baton "+c.h.Version)
 	gauge(termDesc, float64(view.Term))
 	gauge(votersDesc, float64(view.Quorum.Voters))
 	gauge(aliveDesc, float64(view.Quorum.Alive))

@@ -161,4 +161,9 @@ func (h *handler) stats(w http.ResponseWriter, r *http.Request) {
 	answer(w, tree)
 }
 
+// elections answers how this node's latest candidacies ended, and why.
+func (h *handler) elections(w http.ResponseWriter, r *http.Request) {
+	answer(w, map[string]any{"node": h.Node.Self().Name, "elections": h.Node.Elections()})
+}
+
 func (h *handler) cluster(w http.ResponseWriter, r *http.Request) { answer(w, h.Node.View()) }

@@ -12,6 +12,7 @@ import (
 	"baton/eventstore/peer"
 	"baton/eventstore/replica"
 	"baton/eventstore/stream"
+	"baton/platform/trace"
 )
 
 // forwarded is the answer to a forwarded command.
@@ -159,7 +160,16 @@ func (n *Node) waitForLeader(ctx context.Context, r *replica.Replica) error {
 }
 
 func (n *Node) forward(ctx context.Context, leader membership.MemberID, cmd *stream.Command) (stream.Outcome, error) {
+	if cmd.Trace != nil {
+		return n.forwardTraced(ctx, leader, cmd)
+	}
 	payload, err := n.network.Request(ctx, leader, requestAppend, cmd.Bytes())
+	return n.forwardAnswer(ctx, payload, err)
+}
+
+// forwardAnswer reads the leader's answer to a forwarded command, or the error of
+// asking.
+func (n *Node) forwardAnswer(ctx context.Context, payload []byte, err error) (stream.Outcome, error) {
 	var remote *peer.RemoteError
 	switch {
 	case errors.Is(err, peer.ErrUnreachable):
@@ -214,11 +224,12 @@ func (n *Node) showOwnWrite(ctx context.Context, outcome stream.Outcome) {
 
 // answerAppend runs a command another node forwarded. It is not passed on: the
 // sender finds out who leads.
-func (n *Node) answerAppend(ctx context.Context, payload []byte) ([]byte, error) {
+func (n *Node) answerAppend(ctx context.Context, payload []byte, follow *trace.Context) ([]byte, error) {
 	cmd, err := stream.ParseCommand(payload)
 	if err != nil {
 		return nil, err
 	}
+	cmd.Trace = follow
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.WriteTimeout)
 	defer cancel()
 	r := n.replica.Load()

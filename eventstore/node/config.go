@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"baton/platform/tracing"
 	"baton/platform/vfs"
 )
 
@@ -66,6 +67,9 @@ type Config struct {
 	MaxEventBytes  int
 	CacheBytes     int64 // log tail cache
 	SegmentBytes   int64
+
+	// Tracer records the steps of traced appends; nil: none.
+	Tracer *tracing.Tracer
 
 	Version string
 	Logger  *slog.Logger

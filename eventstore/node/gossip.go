@@ -33,6 +33,7 @@ type report struct {
 	AppliedIndex uint64              `json:"appliedIndex"`
 	Healthy      bool                `json:"healthy"`
 	Version      string              `json:"version,omitempty"`
+	Traces       bool                `json:"traces,omitempty"` // it understands requestTraced
 }
 
 // peerTable keeps the latest report of every member.
@@ -80,6 +81,7 @@ func (s seenReport) alive() bool {
 }
 
 func (n *Node) takeReport(from membership.MemberID, payload []byte) {
+	began := time.Now()
 	var r report
 	if err := json.Unmarshal(payload, &r); err != nil {
 		n.cfg.Logger.Warn("a member sent a malformed report", "member", from, "err", err)
@@ -87,6 +89,7 @@ func (n *Node) takeReport(from membership.MemberID, payload []byte) {
 	}
 	n.peers.put(from, r)
 	n.notify()
+	n.metrics.gossipTaken.Observe(time.Since(began).Seconds())
 }
 
 // gossip sends this node's report regularly and whenever it changes.
@@ -118,7 +121,7 @@ func (n *Node) ownReport(s *replica.Status) report {
 	return report{
 		Term: s.Term, Leader: membership.MemberID(s.Lead), State: n.state(s), LogEnd: end,
 		Commit: max(applied, n.positionAfter(s.Commit)), Applied: applied, AppliedIndex: s.Applied,
-		Healthy: true, Version: n.cfg.Version,
+		Healthy: true, Version: n.cfg.Version, Traces: true,
 	}
 }
 

@@ -49,7 +49,8 @@ type Node struct {
 	storage  *replica.Storage
 	index    index.Index
 	machine  *replica.Machine
-	metrics  metrics
+	metrics  *metrics
+	stands   candidacies
 	reader   *reader.Reader
 	network  *peer.Network
 	peerAddr string
@@ -240,7 +241,8 @@ func (n *Node) startReplica() error {
 	r, err := replica.New(replica.Options{
 		Core:      replica.CoreConfig{ID: uint64(id.ID), Storage: n.storage, Machine: n.machine},
 		TickEvery: n.cfg.TickEvery, Send: n.network.Send, IDs: n.reader,
-		Changed: n.replicaChanged, Wrote: n.metrics.wrote, Logger: n.cfg.Logger,
+		Changed: n.replicaChanged, Wrote: n.metrics.wrote, Stood: n.stood, Logger: n.cfg.Logger,
+		Trace: n.recorder(),
 	})
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ const (
 	requestJoin    uint8 = 5 // admit me, or take my new data
 	requestAppend  uint8 = 6 // a forwarded command
 	requestOperate uint8 = 7 // a forwarded operator's command
+	requestTraced  uint8 = 8 // a forwarded command with its place in a trace before it
 )
 
 func (n *Node) peerHandler() peer.Handler {
@@ -36,6 +37,7 @@ func (n *Node) peerHandler() peer.Handler {
 		Status:  n.takeReport,
 		Request: n.answerRequest,
 		Linked:  func(membership.MemberID) { n.notify() },
+		Heard:   n.metrics.heard,
 		Lost:    n.linkLost,
 		Refused: n.linkRefused,
 	}
@@ -118,7 +120,9 @@ func (n *Node) answerRequest(ctx context.Context, from membership.MemberID, kind
 			return n.join(ctx, m), nil
 		})
 	case requestAppend:
-		return n.answerAppend(ctx, payload)
+		return n.answerAppend(ctx, payload, nil)
+	case requestTraced:
+		return n.answerTraced(ctx, payload)
 	case requestOperate:
 		return answerJSON(payload, func(o operation) (operationReply, error) { return n.operateHere(ctx, o), nil })
 	}

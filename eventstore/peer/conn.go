@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -38,6 +39,7 @@ type conn struct {
 	status   []byte   // payload; nil when none waits
 	closed   bool
 	ready    chan struct{}
+	reported atomic.Int64 // when a status was written whose answer has not come, in ns since the Unix epoch; 0: none
 }
 
 func newConn(raw net.Conn) *conn { return &conn{Conn: raw, ready: make(chan struct{}, 1)} }
@@ -108,6 +110,7 @@ func (c *conn) writeLoop() error {
 		}
 		if status != nil {
 			buffer = appendFrame(buffer, frameStatus, status)
+			c.reported.CompareAndSwap(0, time.Now().UnixNano())
 		}
 		for _, frame := range frames {
 			buffer = append(buffer, frame...)

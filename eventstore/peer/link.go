@@ -178,6 +178,7 @@ func (l *link) serve(ctx context.Context, raw net.Conn, welcome Welcome) error {
 	}()
 	err := l.readAnswers(c)
 	_ = c.Close()
+	l.network.heard(c, false)
 	if writeErr := <-written; writeErr != nil {
 		err = errors.Join(err, writeErr)
 	}
@@ -225,6 +226,10 @@ func (l *link) readAnswers(c *conn) error {
 			return fmt.Errorf("%w: type %d where an answer was due", ErrMalformed, frameType)
 		}
 		number := binary.LittleEndian.Uint64(payload)
+		if number == 0 {
+			l.network.heard(c, true)
+			continue
+		}
 		l.mu.Lock()
 		waiting := l.pending[number]
 		delete(l.pending, number)

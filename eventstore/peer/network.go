@@ -32,6 +32,9 @@ type Handler struct {
 	// Lost says that the link to a member went down, or (refused) that nothing
 	// listens at its address.
 	Lost func(id membership.MemberID, refused bool)
+	// Heard says how long a status took to a member and the answer back, or (not
+	// answered) that the link was lost before it came. nil: nobody asks.
+	Heard func(took time.Duration, answered bool)
 	// Refused says that a node does not want the connection.
 	Refused func(*RefusedError)
 }

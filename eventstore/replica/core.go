@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"baton/eventstore/stream"
+	"baton/platform/trace"
 )
 
 // Limits of the append path.
@@ -103,6 +104,11 @@ type Core struct {
 	transferTo uint64 // as far as known; see Transferring
 	catchUpOff bool
 
+	lastTerm  uint64     // term of the entry at last
+	questions []question // of candidates, since the last Ready
+	poll      *Election  // this node's candidacy; nil: it does not stand
+	followed  []followed // traced entries, by index
+
 	out Effects
 }
 
@@ -116,6 +122,9 @@ type Effects struct {
 	Reads    []*Read     // done; Err is set or nil
 	Changes  []*Change   // done; Err is set or nil
 	Checks   []*Check    // to be resolved off the loop and given to Resolved
+
+	Elections []Election   // candidacies of this node that ended
+	Spans     []trace.Span // steps of traced appends that ended
 }
 
 // NewCore starts raft on what Storage and Machine hold.
@@ -157,6 +166,10 @@ func NewCore(cfg CoreConfig) (*Core, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the log's end: %w", err)
 	}
+	lastTerm, err := cfg.Storage.Log.Term(last)
+	if err != nil {
+		return nil, fmt.Errorf("read the term of entry %d: %w", last, err)
+	}
 	seq := stream.NewSequencer(cfg.Machine.heads, stream.SequencerOptions{RecentIDs: cfg.RecentIDs})
 	if err := remember(seq, cfg.Storage, cfg.Machine, cfg.RecentIDs); err != nil {
 		return nil, err
@@ -166,7 +179,7 @@ func NewCore(cfg CoreConfig) (*Core, error) {
 		term: hardState.GetTerm(), commit: hardState.GetCommit(),
 		last: last, handed: cfg.Machine.Applied(), applied: cfg.Machine.Applied(),
 		attached: make(map[uint64][]attachment), conf: conf,
-		catchUpOff: cfg.SkipCatchUpRule,
+		catchUpOff: cfg.SkipCatchUpRule, lastTerm: lastTerm,
 	}, nil
 }
 
@@ -179,6 +192,7 @@ func (c *Core) Tick() {
 	c.ticks++
 	c.Gathered()
 	c.maybeServe()
+	c.forgetFollowed()
 	c.rn.Tick()
 	if c.hurry > 0 {
 		c.hurry--
@@ -212,6 +226,16 @@ func (c *Core) Receive(m *raftpb.Message) {
 				"leader", m.GetFrom(), "leaderCommit", m.GetCommit(), "last", c.last)
 			return
 		}
+	case raftpb.MsgPreVote, raftpb.MsgVote:
+		c.asked(m)
+	case raftpb.MsgPreVoteResp, raftpb.MsgVoteResp:
+		if c.heardVote(m) {
+			return
+		}
+	case raftpb.MsgApp:
+		c.heardTraces(m)
+	case raftpb.MsgAppResp:
+		c.acknowledged(m)
 	}
 	if err := c.rn.Step(m); err != nil {
 		c.logger.Debug("raft refused a message", "type", m.GetType(), "from", m.GetFrom(), "err", err)
@@ -286,7 +310,8 @@ func (c *Core) HasReady() bool {
 }
 
 func (c *Core) outstanding() bool {
-	return len(c.out.Finished) > 0 || len(c.out.Reads) > 0 || len(c.out.Changes) > 0 || len(c.out.Checks) > 0
+	return len(c.out.Finished) > 0 || len(c.out.Reads) > 0 || len(c.out.Changes) > 0 || len(c.out.Checks) > 0 ||
+		len(c.out.Elections) > 0 || len(c.out.Spans) > 0 || len(c.questions) > 0
 }
 
 // Ready turns everything waiting into effects.
@@ -296,6 +321,9 @@ func (c *Core) Ready() Effects {
 	c.tryChange()
 	if c.rn.HasReady() {
 		c.takeReady()
+	}
+	if len(c.questions) > 0 { // raft answers none of them
+		c.out.Sends = append(c.out.Sends, c.explain(nil)...)
 	}
 	out := c.out
 	c.out = Effects{}
@@ -324,12 +352,19 @@ func (c *Core) takeReady() {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
 			c.noteEntries(m.GetEntries())
+			if len(c.questions) > 0 {
+				c.out.Sends = append(c.out.Sends, c.explain(m.GetResponses())...)
+			}
 			c.out.Appends = append(c.out.Appends, c.newAppendJob(m))
 		case raft.LocalApplyThread:
 			c.out.Applies = append(c.out.Applies, c.newApplyJob(m))
 		default:
 			c.out.Sends = append(c.out.Sends, m)
 		}
+	}
+	c.followPoll(ready.Messages)
+	if len(c.followed) > 0 {
+		c.tellTraces(c.out.Sends)
 	}
 }
 
@@ -339,7 +374,8 @@ func (c *Core) takeReady() {
 func (c *Core) noteEntries(entries []*raftpb.Entry) {
 	leading := c.state == raft.StateLeader
 	if len(entries) > 0 {
-		c.last = entries[len(entries)-1].GetIndex()
+		last := entries[len(entries)-1]
+		c.last, c.lastTerm = last.GetIndex(), last.GetTerm()
 	}
 	for _, entry := range entries {
 		if isConf(entry) {
@@ -363,6 +399,9 @@ func (c *Core) noteEntries(entries []*raftpb.Entry) {
 		c.unassigned = c.unassigned[1:]
 		b.index, b.term, b.at = entry.GetIndex(), entry.GetTerm(), c.now
 		c.batches = append(c.batches, b)
+		if len(b.traces) > 0 {
+			c.follow(b)
+		}
 	}
 }
 
@@ -387,6 +426,7 @@ func (c *Core) leadershipLost() {
 	}
 	c.answers = nil
 	c.failReads()
+	c.followed = nil
 	if c.change != nil && !c.change.inLog() {
 		c.finishChange(ErrNotAppended)
 	}

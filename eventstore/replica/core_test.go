@@ -12,6 +12,7 @@ import (
 	"baton/eventstore/log"
 	"baton/eventstore/membership"
 	"baton/eventstore/stream"
+	"baton/platform/trace"
 	"baton/platform/vfs"
 )
 
@@ -26,6 +27,10 @@ type site struct {
 	done    []*Proposal
 	changes []*Change
 	reads   []*Read
+
+	elections []Election
+	spans     []trace.Span
+	traced    []trace.Context // of entries written here
 }
 
 // net is a number of sites and the messages between them.
@@ -120,6 +125,7 @@ func (n *net) perform(s *site, e Effects) {
 	n.t.Helper()
 	n.queue = append(n.queue, e.Sends...)
 	for _, job := range e.Appends {
+		s.traced = append(s.traced, job.traces...)
 		if err := job.Run(s.storage); err != nil {
 			n.t.Fatal(err)
 		}
@@ -134,6 +140,8 @@ func (n *net) perform(s *site, e Effects) {
 	s.done = append(s.done, e.Finished...)
 	s.changes = append(s.changes, e.Changes...)
 	s.reads = append(s.reads, e.Reads...)
+	s.elections = append(s.elections, e.Elections...)
+	s.spans = append(s.spans, e.Spans...)
 }
 
 func (n *net) tick(times int) {

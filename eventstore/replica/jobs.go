@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"baton/eventstore/stream"
+	"baton/platform/trace"
 )
 
 // AppendJob is a write to the log, and to term and vote, with the responses that
@@ -16,10 +17,11 @@ type AppendJob struct {
 	saveState  bool
 	commit     uint64
 	responses  []*raftpb.Message
+	traces     []trace.Context // of traced appends among the entries
 }
 
 func (c *Core) newAppendJob(m *raftpb.Message) *AppendJob {
-	job := &AppendJob{entries: m.GetEntries(), commit: c.commit, responses: m.GetResponses()}
+	job := &AppendJob{entries: m.GetEntries(), commit: c.commit, responses: m.GetResponses(), traces: c.tracesIn(m.GetEntries(), false)}
 	if m.Term != nil {
 		job.term, job.vote, job.saveState = m.GetTerm(), m.GetVote(), true
 	}
@@ -42,6 +44,7 @@ func (job *AppendJob) join(next *AppendJob) bool {
 	}
 	job.commit = next.commit
 	job.responses = append(job.responses[:len(job.responses):len(job.responses)], next.responses...)
+	job.traces = append(job.traces, next.traces...)
 	return true
 }
 
@@ -90,6 +93,7 @@ type ApplyJob struct {
 	confs     []confAt // in order of index
 	responses []*raftpb.Message
 	results   []recordResult
+	traces    []trace.Context // of traced appends of this leader's among the entries
 }
 
 // confAt is the configuration in force from an entry on.
@@ -106,7 +110,7 @@ type recordResult struct {
 }
 
 func (c *Core) newApplyJob(m *raftpb.Message) *ApplyJob {
-	job := &ApplyJob{entries: m.GetEntries(), responses: m.GetResponses()}
+	job := &ApplyJob{entries: m.GetEntries(), responses: m.GetResponses(), traces: c.tracesIn(m.GetEntries(), true)}
 	for _, entry := range job.entries {
 		c.handed = entry.GetIndex()
 		if !isConf(entry) {

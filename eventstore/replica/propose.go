@@ -5,6 +5,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"baton/eventstore/stream"
+	"baton/platform/trace"
 )
 
 // Proposal is one command on its way. Core sets Outcome or Err and lists it in
@@ -16,6 +17,9 @@ type Proposal struct {
 	Err error
 	// Done belongs to the shell; Core does not touch it.
 	Done chan struct{}
+	// Started is when a traced command was handed over, in nanoseconds since the
+	// Unix epoch; 0 otherwise.
+	Started int64
 }
 
 // batch is the records of one entry.
@@ -23,6 +27,7 @@ type batch struct {
 	index, term uint64
 	at          int64 // when it was proposed, in ticks of Core.now
 	items       []item
+	traces      []trace.Context // of traced commands, at most maxTraces
 }
 
 // item is one admitted command; the n-th item owns the n-th record.
@@ -110,7 +115,7 @@ func (c *Core) propose() {
 		if len(items) == 0 {
 			continue
 		}
-		b := &batch{items: items}
+		b := &batch{items: items, traces: tracesOf(items)}
 		if err := c.rn.Propose(data); err != nil {
 			// The sequencer counts these commands as in flight. It forgets them
 			// when everything else in flight has been applied.
@@ -137,6 +142,9 @@ func (c *Core) nextBatch() (data []byte, items []item) {
 		if err != nil {
 			c.finish(p, stream.Outcome{}, err)
 			continue
+		}
+		if p.Command.Trace != nil {
+			c.judged(p)
 		}
 		switch verdict.Kind {
 		case stream.Admit:

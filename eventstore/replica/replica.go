@@ -13,6 +13,7 @@ import (
 	"baton/eventstore/membership"
 	"baton/eventstore/stream"
 	"baton/platform/clock"
+	"baton/platform/trace"
 )
 
 // DefaultTickEvery is the length of a raft tick.
@@ -41,7 +42,12 @@ type Options struct {
 	Changed func(Status)
 	// Wrote is told by the append thread how long a durable write took; nil tells
 	// nobody.
-	Wrote  func(time.Duration)
+	Wrote func(time.Duration)
+	// Trace is told each step of a traced append on the thread that did it; nil:
+	// nothing is traced here. Stood is told on the loop each candidacy of this node
+	// that ended; nil tells nobody. They must not block or call back.
+	Trace  func(trace.Span)
+	Stood  func(Election)
 	Logger *slog.Logger
 }
 
@@ -178,7 +184,7 @@ func (r *Replica) Start(cmd *stream.Command) (*Proposal, error) {
 	}
 	r.waitingCount.Add(1)
 	r.waitingBytes.Add(size)
-	p := &Proposal{Command: cmd, Done: make(chan struct{})}
+	p := &Proposal{Command: cmd, Done: make(chan struct{}), Started: r.startedAt(cmd)}
 	r.in.propose(p)
 	return p, nil
 }
@@ -343,6 +349,16 @@ func (r *Replica) perform(e Effects) {
 	r.appends.put(e.Appends)
 	r.applies.put(e.Applies)
 	r.finish(e)
+	if r.opts.Trace != nil {
+		for _, s := range e.Spans {
+			r.opts.Trace(s)
+		}
+	}
+	if r.opts.Stood != nil {
+		for _, election := range e.Elections {
+			r.opts.Stood(election)
+		}
+	}
 	for _, k := range e.Checks {
 		r.threads.Add(1) // it reads index and log, which are closed after the stop
 		go func() {
@@ -387,12 +403,20 @@ func (r *Replica) appendThread() {
 				r.fail(err)
 				return
 			}
-			if r.opts.Wrote != nil {
-				r.opts.Wrote(r.clock.Now().Sub(began))
+			if r.opts.Wrote != nil || len(job.traces) > 0 {
+				r.wrote(job, began)
 			}
 			r.appended(job)
 		}
 	}
+}
+
+func (r *Replica) wrote(job *AppendJob, began time.Time) {
+	ended := r.clock.Now()
+	if r.opts.Wrote != nil {
+		r.opts.Wrote(ended.Sub(began))
+	}
+	r.recordJob(SpanWrite, job.traces, began, ended, job.entries)
 }
 
 func (r *Replica) appended(job *AppendJob) {
@@ -421,9 +445,16 @@ func (r *Replica) applyThread() {
 			return
 		}
 		for _, job := range list {
+			var began time.Time
+			if len(job.traces) > 0 {
+				began = r.clock.Now()
+			}
 			if err := job.Run(r.machine); err != nil {
 				r.fail(err)
 				return
+			}
+			if len(job.traces) > 0 {
+				r.recordJob(SpanApply, job.traces, began, r.clock.Now(), job.entries)
 			}
 			r.in.put(func(w *work) { w.applyDone = append(w.applyDone, job) })
 		}

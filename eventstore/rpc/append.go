@@ -16,6 +16,7 @@ import (
 	"baton/eventstore/stream"
 	"baton/gen/eventstore/client"
 	"baton/gen/eventstore/streams"
+	"baton/platform/tracing"
 )
 
 // maxTime stands for "no deadline of one's own".
@@ -26,6 +27,7 @@ type appendCall struct {
 	chunk  appendChunk
 	events []stream.Event
 	owners []mem.Buffer // hold the bytes the events alias
+	span   *tracing.Active
 }
 
 var appendCalls = sync.Pool{New: func() any { return new(appendCall) }}
@@ -37,7 +39,7 @@ func (c *appendCall) release() {
 	clear(c.owners)
 	clear(c.events)
 	c.owners, c.events = c.owners[:0], c.events[:0]
-	c.chunk = appendChunk{}
+	c.chunk, c.span = appendChunk{}, nil
 	if cap(c.events) <= 4096 {
 		appendCalls.Put(c)
 	}
@@ -48,13 +50,18 @@ func (s *Server) Append(ss grpc.ClientStreamingServer[streams.AppendReq, streams
 	c := appendCalls.Get().(*appendCall)
 	defer c.release()
 	ctx := ss.Context()
+	c.span = s.follow(ctx, spanAppend)
 	outcome, err := s.append(ctx, ss, c)
+	var resp *streams.AppendResp
+	if err == nil {
+		resp, err = appendResponse(outcome)
+	}
 	if err != nil {
+		c.span.End(err)
 		return s.fail(ctx, err)
 	}
-	resp, err := appendResponse(outcome)
-	if err != nil {
-		return s.fail(ctx, err)
+	if c.span != nil {
+		return s.sendFollowed(ss, resp, c.span)
 	}
 	return ss.SendMsg(resp)
 }
@@ -107,6 +114,7 @@ func (s *Server) append(ctx context.Context, ss grpc.ServerStream, c *appendCall
 	if err != nil {
 		return stream.Outcome{}, builderError(err)
 	}
+	cmd.Trace = c.span.Context()
 	return s.propose(ctx, cmd, requiresLeader(ctx), maxTime)
 }
 
@@ -138,12 +146,18 @@ func (s *Server) propose(ctx context.Context, cmd *stream.Command, leaderOnly bo
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, replica.ErrTimeout)
 		defer cancel()
 	}
-	began := time.Now()
+	began, events := time.Now(), cmd.NumEvents() // the command is the node's from here on
+	var span *tracing.Active
+	if s.tracer != nil && cmd.Trace == nil {
+		span = s.follow(ctx, spanWrite)
+		cmd.Trace = span.Context()
+	}
 	outcome, err := s.backend.Append(ctx, cmd, leaderOnly)
+	span.End(err)
 	if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
 		err = replica.ErrTimeout
 	}
-	s.metrics.appended(&outcome, err, began)
+	s.metrics.appended(&outcome, err, events, began)
 	return outcome, err
 }
 

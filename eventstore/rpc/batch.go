@@ -18,6 +18,8 @@ import (
 	"baton/eventstore/stream"
 	"baton/gen/eventstore/client"
 	"baton/gen/eventstore/streams"
+	"baton/platform/trace"
+	"baton/platform/tracing"
 )
 
 const (
@@ -65,6 +67,7 @@ type batchCall struct {
 
 	leaderOnly bool
 	tails      map[string]*underWay // the last append to a stream; only the receiving goroutine looks here
+	parent     *trace.Context       // the call's place in a trace; nil: it has none
 
 	// stop ends the call with an error; only a not-leader answer does.
 	stop context.CancelCauseFunc
@@ -81,6 +84,7 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 
 		leaderOnly: requiresLeader(ctx),
 		tails:      map[string]*underWay{},
+		parent:     s.parent(ctx),
 	}
 	sent := make(chan struct{})
 	go func() {
@@ -269,8 +273,11 @@ func (c *batchCall) complete(b *batch) error {
 	}
 	started = true
 	now := time.Now()
-	u := &underWay{batch: b, cmd: cmd, began: now, deadline: now.Add(min(timeout, c.server.writeTimeout)), done: make(chan struct{}), before: c.tail(b.target.stream)}
+	u := &underWay{batch: b, cmd: cmd, events: cmd.NumEvents(), began: now, deadline: now.Add(min(timeout, c.server.writeTimeout)), done: make(chan struct{}), before: c.tail(b.target.stream)}
 	c.tails[b.target.stream] = u
+	if u.span = c.server.tracer.Begin(c.parent, spanBatchAppend, trace.Server); u.span != nil {
+		cmd.Trace = u.span.Context()
+	}
 	if starter, ok := c.server.backend.(Starter); ok && !u.before.waiting() {
 		proposal, err := starter.Start(cmd)
 		switch {
@@ -296,6 +303,8 @@ type underWay struct {
 	before   *underWay         // the append before it to the same stream; nil if there is none
 	done     chan struct{}     // closed when it has been answered
 	began    time.Time
+	span     *tracing.Active
+	events   int
 }
 
 // waiting says that an append goes by way of another node, so that later ones must not be started here before it is done.
@@ -375,8 +384,9 @@ func (c *batchCall) run(u *underWay) {
 func (c *batchCall) finish(u *underWay, outcome stream.Outcome, err error) {
 	defer c.running.Done()
 	defer close(u.done)
+	u.span.End(err)
+	c.server.metrics.appended(&outcome, err, u.events, u.began)
 	u.before, u.cmd = nil, nil // a chain of them would keep every append of the call in memory
-	c.server.metrics.appended(&outcome, err, u.began)
 	var notLeader *replica.NotLeaderError
 	if errors.As(err, &notLeader) && leaderTrailer(notLeader) != nil {
 		c.stop(err) // the one answer that ends the whole call

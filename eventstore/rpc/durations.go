@@ -40,7 +40,10 @@ func (d duration) observe(began time.Time, err error) {
 
 // Collectors are the server's own figures for a registry of metrics.
 func (s *Server) Collectors() []prometheus.Collector {
-	list := []prometheus.Collector{s.metrics.durations.vec}
+	list := []prometheus.Collector{s.metrics.durations.vec, callCollector{s}}
+	if s.subscriptions != nil {
+		list = append(list, s.subscriptions.Collector())
+	}
 	if s.projections != nil {
 		list = append(list, projectionsCollector{s.projections})
 	}

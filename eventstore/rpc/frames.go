@@ -23,6 +23,8 @@ type frames struct {
 	stream  grpc.ServerStream
 	textIDs bool
 	block   *[]byte // messages with their frame headers; nil when empty
+	metrics *metrics
+	events  uint64 // in block
 	message eventMessage
 }
 
@@ -54,6 +56,7 @@ func (f *frames) event(e *reader.Event) error {
 		f.take(need)
 	}
 	*f.block = f.message.append(*f.block)
+	f.events++
 	if len(*f.block) >= flushBytes {
 		return f.flush()
 	}
@@ -102,6 +105,11 @@ func (f *frames) flush() error {
 	block := f.block
 	f.block = nil
 	defer blocks.Put(block)
+	if f.metrics != nil {
+		f.metrics.eventsRead.Add(f.events)
+		f.metrics.bytesRead.Add(uint64(len(*block)))
+		f.events = 0
+	}
 	if bulk := h2.BulkOf(f.stream.Context()); bulk != nil {
 		return bulk.SendFramed(*block)
 	}

@@ -190,7 +190,7 @@ func (s *Server) read(ctx context.Context, req *streams.ReadReq, ss grpc.ServerS
 			return err
 		}
 	}
-	f := &frames{stream: ss, textIDs: r.textIDs}
+	f := &frames{stream: ss, textIDs: r.textIDs, metrics: &s.metrics}
 	defer f.drop()
 	if r.subscription {
 		err = s.subscribe(ctx, r, f)

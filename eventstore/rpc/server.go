@@ -25,6 +25,7 @@ import (
 	"baton/gen/eventstore/streams"
 	userspb "baton/gen/eventstore/users"
 	v2 "baton/gen/kurrent/streams"
+	"baton/platform/tracing"
 )
 
 const (
@@ -59,7 +60,9 @@ type Options struct {
 	Projections *projections.Service
 	// Shutdown begins an orderly stop of the node and returns at once; nil: clients cannot ask for it.
 	Shutdown func()
-	Logger   *slog.Logger
+	// Tracer records spans of writes; nil: none.
+	Tracer *tracing.Tracer
+	Logger *slog.Logger
 }
 
 // Server serves the gRPC services of one node.
@@ -76,6 +79,7 @@ type Server struct {
 	subscriptions *subscriptions.Service
 	projections   *projections.Service
 	metrics       metrics
+	tracer        *tracing.Tracer
 	started       time.Time
 	h2            *h2.Server
 	grpc          *grpc.Server // for calls that come to Go's own HTTP/2 server
@@ -89,18 +93,21 @@ type Server struct {
 type metrics struct {
 	done, refused, failed atomic.Uint64 // appends by outcome
 	reads                 atomic.Uint64
-	subscriptions         atomic.Int64 // running now
+	eventsWritten         atomic.Uint64 // in appends acknowledged here
+	eventsRead, bytesRead atomic.Uint64 // by reads and catch-up subscriptions
+	subscriptions         atomic.Int64  // running now
 	durations             durations
 }
 
 // appended counts an append and takes down how long it took.
-func (m *metrics) appended(o *stream.Outcome, err error, began time.Time) {
+func (m *metrics) appended(o *stream.Outcome, err error, events int, began time.Time) {
 	m.durations.append.observe(began, err)
 	switch {
 	case err != nil:
 		m.failed.Add(1)
 	case o.Kind == stream.Done:
 		m.done.Add(1)
+		m.eventsWritten.Add(uint64(events))
 	default:
 		m.refused.Add(1)
 	}
@@ -133,7 +140,7 @@ func New(o Options) *Server {
 	if s.writeTimeout <= 0 {
 		s.writeTimeout = defaultWriteTimeout
 	}
-	s.leading.backend, s.subscriptions = o.Backend, o.Subscriptions
+	s.leading.backend, s.subscriptions, s.tracer = o.Backend, o.Subscriptions, o.Tracer
 	s.projections = o.Projections
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.stopping = s.lifetime.Done()

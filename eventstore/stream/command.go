@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"unicode/utf8"
+
+	"baton/platform/trace"
 )
 
 // Defaults of Limits.
@@ -58,6 +60,10 @@ type Command struct {
 	docs []*Metadata
 	// fresh: stored events were compared and are not those of the command.
 	fresh bool
+
+	// Trace is the span the command is carried out in; nil: nobody follows it. It is
+	// no part of the encoded form.
+	Trace *trace.Context
 }
 
 // Bytes is the encoded form, for sending to the leader. Valid until the command
@@ -66,6 +72,9 @@ func (c *Command) Bytes() []byte { return c.rec.b }
 
 // Kind says what the command asks for.
 func (c *Command) Kind() Kind { return c.rec.Kind() }
+
+// NumEvents is how many events the command carries.
+func (c *Command) NumEvents() int { return c.rec.NumEvents() }
 
 // Size is the number of bytes of the encoded form.
 func (c *Command) Size() int { return len(c.rec.b) }

@@ -36,6 +36,7 @@ type Delivery struct {
 type Parking struct {
 	Message *Message
 	Reason  string
+	Tired   bool // it was sent as often as the settings allow; else a consumer asked for it
 }
 
 // Effects are what a group wants done. The slices are the group's again after [Group.Recycle].
@@ -193,7 +194,7 @@ func (g *Group) Nack(c *Consumer, action Action, reason string, ids ...[16]byte)
 		}
 		switch action {
 		case ActionPark:
-			g.park(m, reason)
+			g.park(m, reason, false)
 		case ActionSkip, ActionStop:
 			g.done(m)
 		default:
@@ -230,7 +231,7 @@ func (g *Group) again(m *Message, reason string) {
 		if reason == "" {
 			reason = "it was sent again as often as the settings allow"
 		}
-		g.park(m, reason)
+		g.park(m, reason, true)
 		return
 	}
 	g.back(m)
@@ -244,11 +245,11 @@ func (g *Group) back(m *Message) {
 	g.retries.push(m)
 }
 
-func (g *Group) park(m *Message, reason string) {
+func (g *Group) park(m *Message, reason string, tired bool) {
 	g.release(m)
 	m.state = parking
 	g.parking++
-	g.out.Park = append(g.out.Park, Parking{m, reason})
+	g.out.Park = append(g.out.Park, Parking{m, reason, tired})
 }
 
 // Parked tells that the parking of an event was written, or could not be: then it is sent again.

@@ -51,6 +51,9 @@ type group struct {
 	parked  *sync.Cond             // some were written
 	parkSeq uint64                 // parkings asked for
 	parkEnd uint64                 // parkings ended
+
+	// Counts since this node leads.
+	nacked, tired, replays uint64
 }
 
 // open reads where a group stands.
@@ -182,6 +185,13 @@ func (g *group) perform() {
 	if len(e.Park) > 0 {
 		g.parks = append(g.parks, e.Park...)
 		g.parkSeq += uint64(len(e.Park))
+		for i := range e.Park {
+			if e.Park[i].Tired {
+				g.tired++
+			} else {
+				g.nacked++
+			}
+		}
 		if !g.writing {
 			g.writing = true
 			g.spawn(g.writeParks)

@@ -29,6 +29,7 @@ func (s *Service) Replay(ctx context.Context, k Key, stop int64) error {
 	if g.closed {
 		return &DroppedError{k, g.reason}
 	}
+	g.replays++
 	g.spawn(func() {
 		err := g.replay(first, stop)
 		if err != nil && g.ctx.Err() == nil {

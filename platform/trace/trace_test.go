@@ -50,7 +50,8 @@ func TestBinaryFormIsReadBack(t *testing.T) {
 func TestChildrenAreNamedAlikeEverywhere(t *testing.T) {
 	t.Parallel()
 	c, _ := Parse(example)
-	if c.Child(1) != c.Child(1) || c.Child(1) == c.Child(2) || c.Child(1).Span == c.Span || c.Child(1).Trace != c.Trace || !c.Child(1).Sampled {
+	elsewhere, _ := Parse(example)
+	if c.Child(1) != elsewhere.Child(1) || c.Child(1) == c.Child(2) || c.Child(1).Span == c.Span || c.Child(1).Trace != c.Trace || !c.Child(1).Sampled {
 		t.Errorf("%v %v", c.Child(1), c.Child(2))
 	}
 }

@@ -13,6 +13,7 @@ var Pure = []string{
 	"eventstore/access",
 	"eventstore/membership",
 	"eventstore/subscription",
+	"platform/trace",
 	"control/health",
 	"control/plan",
 	"control/operation",

@@ -188,6 +188,9 @@ func (k *call) refuse(httpStatus int) {
 // run is the life of the handler.
 func (k *call) run() {
 	var err error
+	counts := &k.c.s.counts
+	counts.total.Add(1)
+	counts.current.Add(1)
 	switch m := k.m; {
 	case m == nil:
 		err = status.Error(codes.Unimplemented, k.c.s.unknown(k.path))
@@ -200,6 +203,10 @@ func (k *call) run() {
 		err = k.c.s.o.Stream(m.impl, k, m.info, m.stream)
 	default:
 		err = m.stream(m.impl, k)
+	}
+	counts.current.Add(-1)
+	if err != nil {
+		counts.failed(err)
 	}
 	k.finish(err)
 	k.cancel()

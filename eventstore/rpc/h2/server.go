@@ -41,6 +41,8 @@ type Server struct {
 	methods  map[string]*method // by "/service/method"
 	services map[string]grpc.ServiceInfo
 
+	counts counts
+
 	work chan *call // to goroutines that wait for one
 	idle atomic.Int32
 	gone chan struct{} // closed when they need not wait any more
