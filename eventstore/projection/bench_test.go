@@ -21,6 +21,18 @@ func BenchmarkLink(b *testing.B) {
 	benchmark(b, p, `{"amount":12,"name":"a name"}`)
 }
 
+func BenchmarkCompile(b *testing.B) {
+	before := cpu()
+	for b.Loop() {
+		p, err := Compile("benchmark", `fromAll().when({$init:()=>({count:0}), A(s,e){s.count++}})`, Limits{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		p.Close()
+	}
+	b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+}
+
 func benchmark(b *testing.B, p Projection, data string) {
 	e := event(0, "A", data)
 	var state []byte
