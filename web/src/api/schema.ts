@@ -2196,6 +2196,7 @@ export interface components {
             /** @enum {string} */
             engine: "eventstore" | "redis";
             failover: components["schemas"]["FailoverView"] | null;
+            failsafe: components["schemas"]["FailsafeView"] | null;
             /** @description 64-bit integer as a decimal string */
             generation: string;
             id: string;
@@ -2532,6 +2533,14 @@ export interface components {
             sentence: string;
             /** Format: date-time */
             suspendedUntil: string | null;
+        };
+        FailsafeView: {
+            node: string;
+            /** @description its agent said so; otherwise it is what the record permits while no control node leads */
+            seen: boolean;
+            sentence: string;
+            /** @description null when not known */
+            since: (string | null) | null;
         };
         Hardware: {
             /** Format: int64 */
