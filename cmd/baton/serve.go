@@ -114,8 +114,10 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	access := nodeAccess(settings, n, secured, logger)
 	groups := subscriptions.Start(subscriptions.Options{Node: n, Logger: logger})
 	defer groups.Stop()
+	programs := startProjections(settings, n, access, logger)
+	defer programs.Stop()
 	server := rpc.New(rpc.Options{
-		Backend: n, Access: access, Subscriptions: groups, Shutdown: shutdown, Logger: logger,
+		Backend: n, Access: access, Subscriptions: groups, Projections: programs, Shutdown: shutdown, Logger: logger,
 		MaxAppendBytes: int(settings.Int("max-append-size")), MaxEventBytes: int(settings.Int("max-append-event-size")),
 		WriteTimeout:      millis(settings, "write-timeout-ms"),
 		KeepAliveInterval: millis(settings, "keep-alive-interval"), KeepAliveTimeout: millis(settings, "keep-alive-timeout"),
@@ -170,6 +172,7 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	defer cancel()
 	port.Stop(drain)
 	groups.Stop()
+	programs.Stop()
 	n.Stop()
 	logger.Info("node stopped")
 	return fatal
