@@ -280,6 +280,7 @@ test("an append that requires the leader names it when refused", async () => {
 });
 
 require("./persistent.js")({ test, client, cluster, direct, events, newStream, expecting, nodes, isOld });
+require("./projections.js")({ test, client, direct, events, newStream, expecting, nodes });
 
 (async () => {
   for (const c of cases) {
