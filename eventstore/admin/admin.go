@@ -107,6 +107,7 @@ func Handler(o Options) http.Handler {
 	mux.Handle("GET /admin/login", h.may(h.access.SignedIn, h.login))
 	h.userRoutes(mux)
 	h.subscriptionRoutes(mux)
+	h.scavengeRoutes(mux)
 	h.projectionRoutes(mux)
 	mux.Handle(node.HelloPath, o.Node.HelloHandler())
 	mux.HandleFunc("/", h.unknown)

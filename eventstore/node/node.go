@@ -28,6 +28,7 @@ import (
 	"baton/eventstore/peer"
 	"baton/eventstore/reader"
 	"baton/eventstore/replica"
+	"baton/eventstore/scavenge"
 	"baton/platform/clock"
 	"baton/platform/vfs"
 )
@@ -54,6 +55,8 @@ type Node struct {
 	reader   *reader.Reader
 	network  *peer.Network
 	peerAddr string
+
+	scavenger *scavenge.Scavenger // takes out of the log what nobody can read any more
 
 	replica atomic.Pointer[replica.Replica] // nil until the node belongs to a cluster
 	peers   *peerTable
@@ -139,6 +142,9 @@ func (n *Node) open() (err error) {
 		}
 	}
 	n.steward = newSteward(n)
+	if err := n.openScavenger(); err != nil {
+		return err
+	}
 	if err := n.cfg.TLS.identify(n.identity.ID); err != nil {
 		return err
 	}
@@ -253,6 +259,7 @@ func (n *Node) startReplica() error {
 	n.goRun(func() { n.watch(r) })
 	n.goRun(n.steward.run)
 	n.goRun(n.announce)
+	n.scavenger.Resume()
 	return nil
 }
 

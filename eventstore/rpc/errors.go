@@ -145,6 +145,9 @@ func describe(err error) (*status.Status, metadata.MD) {
 	if st, trailer := describeUsers(err); st != nil {
 		return st, trailer
 	}
+	if st, trailer := describeScavenge(err); st != nil {
+		return st, trailer
+	}
 	if st, ok := status.FromError(err); ok {
 		return st, nil
 	}

@@ -88,7 +88,7 @@ var supported = []struct {
 		"read": {"position", "events"}, "append": nil, "delete": nil, "tombstone": nil, "batchappend": {"deadline_duration"}}},
 	{"event_store.client.persistent_subscriptions.persistentsubscriptions", persistentMethods},
 	{"event_store.client.gossip.gossip", map[string][]string{"read": nil}},
-	{"event_store.client.operations.operations", map[string][]string{"shutdown": nil, "resignnode": nil, "setnodepriority": nil, "restartpersistentsubscriptions": nil}},
+	{"event_store.client.operations.operations", map[string][]string{"startscavenge": nil, "stopscavenge": nil, "shutdown": nil, "resignnode": nil, "setnodepriority": nil, "restartpersistentsubscriptions": nil}},
 	{"event_store.client.users.users", map[string][]string{
 		"create": nil, "update": nil, "delete": nil, "enable": nil, "disable": nil, "details": nil, "changepassword": nil, "resetpassword": nil}},
 	{"event_store.client.monitoring.monitoring", map[string][]string{"stats": nil}},
@@ -196,7 +196,7 @@ func (s *Server) Stats() map[string]string {
 	runtime.ReadMemStats(&memory)
 	self := s.backend.Self()
 	u := func(v uint64) string { return strconv.FormatUint(v, 10) }
-	return map[string]string{
+	stats := map[string]string{
 		"proc.startTime":     s.started.UTC().Format(time.RFC3339),
 		"proc.upSeconds":     fmt.Sprintf("%.0f", time.Since(s.started).Seconds()),
 		"proc.goroutines":    strconv.Itoa(runtime.NumGoroutine()),
@@ -216,4 +216,6 @@ func (s *Server) Stats() map[string]string {
 		"es.reads":           u(s.metrics.reads.Load()),
 		"es.subscriptions":   strconv.FormatInt(s.metrics.subscriptions.Load(), 10),
 	}
+	s.scavengeStats(stats)
+	return stats
 }

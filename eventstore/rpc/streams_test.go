@@ -511,9 +511,7 @@ func TestSmallServices(t *testing.T) {
 		t.Errorf("gossip %v", info)
 	}
 	ops := operations.NewOperationsClient(s.conn)
-	if _, err := ops.StartScavenge(ctx, &operations.StartScavengeReq{}); status.Code(err) != codes.Unimplemented {
-		t.Errorf("scavenge: %v", err)
-	}
+	testScavengeCalls(t, ctx, s)
 	stats, err := monitoring.NewMonitoringClient(s.conn).Stats(ctx, &monitoring.StatsReq{RefreshTimePeriodInMs: 100})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,317 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"baton/eventstore/reader"
+	"baton/eventstore/scavenge"
+	"baton/eventstore/stream"
+)
+
+// seenEvent is what two nodes must agree on.
+type seenEvent struct {
+	stream   string
+	revision int64
+	position uint64
+	typ      string
+}
+
+// readAll reads everything that a node shows before a position.
+func readAll(t *testing.T, n *Node, before uint64) []seenEvent {
+	t.Helper()
+	var out []seenEvent
+	err := n.Reader().All(context.Background(), reader.AllQuery{FromStart: true, Count: math.MaxUint64}, func(e *reader.Event) error {
+		if e.Position < before {
+			out = append(out, seenEvent{e.Stream, e.Revision, e.Position, e.Type})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func readRevisions(t *testing.T, n *Node, name string) []int64 {
+	t.Helper()
+	var out []int64
+	_, err := n.Reader().Stream(context.Background(), reader.StreamQuery{Stream: name, FromStart: true, Count: math.MaxUint64}, func(e *reader.Event) error {
+		out = append(out, e.Revision)
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("read %s: %v", name, err)
+	}
+	return out
+}
+
+func logBytes(n *Node) (bytes int64) {
+	for _, s := range n.Segments() {
+		bytes += s.FileBytes
+	}
+	return bytes
+}
+
+// manyEvents appends n events of 500 bytes in one command.
+func (c *cluster) manyEvents(i int, name string, n int) {
+	c.t.Helper()
+	var events []stream.Event
+	for k := range n {
+		e := event(k)
+		e.Data = bytes.Repeat([]byte{byte(k), 7}, 250)
+		events = append(events, e)
+	}
+	c.must(i, appendCommand(c.t, name, stream.Any, events...))
+}
+
+func (c *cluster) must(i int, cmd *stream.Command) {
+	c.t.Helper()
+	eventually(c.t, "an append", func() error {
+		outcome, err := c.nodes[i].Append(context.Background(), cmd, false)
+		if err == nil && outcome.Kind != stream.Done {
+			err = fmt.Errorf("outcome %+v", outcome)
+		}
+		return err
+	})
+}
+
+// scavenge runs one on a node to its end.
+func (c *cluster) scavenge(i int) scavenge.Status {
+	c.t.Helper()
+	id, started, err := c.nodes[i].Scavenger().Start(scavenge.Options{Threads: 1})
+	if err != nil || !started {
+		c.t.Fatal(id, started, err)
+	}
+	if err := c.nodes[i].Scavenger().Wait(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	status, _ := c.nodes[i].Scavenger().Status()
+	if status.ID != id || status.Result != scavenge.Success {
+		c.t.Fatalf("%+v", status)
+	}
+	return status
+}
+
+// collector takes a subscription's events until one of a type comes.
+type collector struct {
+	until string
+	got   []int64
+}
+
+var errEnough = errors.New("enough")
+
+func (c *collector) Event(e *reader.Event) error {
+	c.got = append(c.got, e.Revision)
+	if e.Type == c.until {
+		return errEnough
+	}
+	return nil
+}
+func (*collector) Checkpoint(uint64) error      { return nil }
+func (*collector) CaughtUp(int64, uint64) error { return nil }
+
+// Goal: nodes that were scavenged serve on, and feed a node that was away and one
+// that is new; all show the same events at the same positions, before and after
+// the index was built again; the files are smaller. Method: three voters and a
+// fourth that joins late, segments of 64 KiB, streams with $maxCount and deletes,
+// a subscription that runs across.
+func TestScavengedNodesServeAndFeedOthers(t *testing.T) {
+	c := newCluster(t, 3, 4, func(_ int, cfg *Config) { cfg.SegmentBytes, cfg.CacheBytes = 64<<10, 16<<10 })
+	for i := range 3 {
+		c.start(i)
+	}
+	leader := c.waitLeader()
+	c.roles(3, 0)
+	meta := stream.Event{Type: stream.MetadataType, JSON: true, Data: []byte(`{"$maxCount":5}`)}
+	meta.ID = [16]byte(randomUUID())
+	c.must(leader, appendCommand(t, "$$bounded", stream.Any, meta))
+	c.manyEvents(leader, "bounded", 60)
+	c.manyEvents(leader, "kept", 40)
+
+	away := (leader + 1) % 3
+	c.stop(away)
+	for range 4 {
+		c.manyEvents(leader, "bounded", 60)
+		c.manyEvents(leader, "deleted", 60)
+		c.manyEvents(leader, "kept", 20)
+	}
+	for _, kind := range []func(string, stream.Expected) (*stream.Command, error){stream.NewDelete, stream.NewTombstone} {
+		cmd, err := kind("deleted", stream.Any)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.must(leader, cmd)
+	}
+	c.manyEvents(leader, "kept", 130) // so that what stands before is in closed segments
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	across := &collector{until: "last"}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.nodes[leader].Reader().SubscribeStream(ctx, reader.StreamSubscription{Stream: "kept", FromStart: true}, across)
+	}()
+
+	before := readAll(t, c.nodes[leader], math.MaxUint64)
+	was := logBytes(c.nodes[leader])
+	status := c.scavenge(leader)
+	other := 3 - leader - away
+	c.scavenge(other)
+	t.Logf("log files of %d bytes became %d; %d events removed, %d index rows, %d of %d segments rewritten",
+		was, logBytes(c.nodes[leader]), status.Events, status.Rows, status.Rewritten, status.Segments)
+	if status.Events < 250 || status.Saved*3 < was {
+		t.Fatalf("%+v, of %d bytes", status, was)
+	}
+
+	c.start(away)
+	c.start(3)
+	c.roles(3, 1)
+	last := event(1)
+	last.Type = "last"
+	c.must(leader, appendCommand(t, "kept", stream.Any, last))
+	if err := <-ended; !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+	if len(across.got) != 251 || !slices.IsSorted(across.got) {
+		t.Fatalf("the subscription got %d events", len(across.got))
+	}
+	end := c.nodes[leader].machine.Watermark().Applied()
+	left := readAll(t, c.nodes[leader], end)
+	if len(left) >= len(before) {
+		t.Fatalf("%d events before, %d now", len(before), len(left))
+	}
+	for i := range c.nodes {
+		eventually(t, "the node has caught up", func() error {
+			if applied := c.nodes[i].machine.Watermark().Applied(); applied < end {
+				return fmt.Errorf("it is at %d of %d", applied, end)
+			}
+			return nil
+		})
+	}
+	check := func(i int) {
+		t.Helper()
+		n := c.nodes[i]
+		if got := readRevisions(t, n, "kept"); len(got) != 251 || got[250] != 250 {
+			t.Fatalf("node %d has %d events of the stream that was kept", i, len(got))
+		}
+		if got := readRevisions(t, n, "bounded"); !slices.Equal(got, []int64{295, 296, 297, 298, 299}) {
+			t.Fatalf("node %d: %v", i, got)
+		}
+		if _, err := n.Reader().Stream(context.Background(), reader.StreamQuery{Stream: "deleted", FromStart: true, Count: 1}, nil); !errors.Is(err, reader.ErrStreamDeleted) {
+			t.Fatalf("node %d: %v", i, err)
+		}
+		for _, e := range readAll(t, n, end) {
+			if at, found := slices.BinarySearchFunc(before, e.position, func(b seenEvent, p uint64) int {
+				switch {
+				case b.position < p:
+					return -1
+				case b.position > p:
+					return 1
+				}
+				return 0
+			}); found && before[at] != e {
+				t.Fatalf("node %d: %+v became %+v", i, before[at], e)
+			}
+		}
+	}
+	for i := range c.nodes {
+		check(i)
+	}
+	// Who was fed by a scavenged leader has what the leader has left.
+	if got := readAll(t, c.nodes[3], end); !slices.Equal(got, left) {
+		t.Fatalf("the new node shows %d events, the leader %d", len(got), len(left))
+	}
+
+	// Without its index a node comes to the same state.
+	c.stop(other)
+	if err := os.RemoveAll(filepath.Join(c.dirs[other], "index")); err != nil {
+		t.Fatal(err)
+	}
+	c.start(other)
+	eventually(t, "the node has applied the log again", func() error {
+		if applied := c.nodes[other].machine.Watermark().Applied(); applied < end {
+			return fmt.Errorf("it is at %d of %d", applied, end)
+		}
+		return nil
+	})
+	check(other)
+	// The numbering goes on.
+	c.manyEvents(leader, "bounded", 1)
+	if got := readRevisions(t, c.nodes[leader], "bounded"); !slices.Equal(got, []int64{296, 297, 298, 299, 300}) {
+		t.Fatal(got)
+	}
+	history := readRevisions(t, c.nodes[leader], "$scavenges-"+status.ID)
+	if len(history) != status.Rewritten+2 {
+		t.Fatalf("the history of the scavenge has %d events for %d segments", len(history), status.Rewritten)
+	}
+}
+
+// Goal: a scavenge can be stopped, goes on where it was when it is started again,
+// and by itself after a restart of the process. Method: a throttle of one percent,
+// at which the whole takes seconds and is caught running.
+func TestScavengeStopsAndGoesOn(t *testing.T) {
+	c := newCluster(t, 1, 1, func(_ int, cfg *Config) { cfg.SegmentBytes, cfg.CacheBytes = 64<<10, 16<<10 })
+	c.start(0)
+	c.waitLeader()
+	for range 30 {
+		c.manyEvents(0, "deleted", 120)
+	}
+	cmd, err := stream.NewDelete("deleted", stream.Any)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.must(0, cmd)
+	c.manyEvents(0, "kept", 130)
+	slow := scavenge.Options{Threads: 1, ThrottlePercent: 1}
+	s := c.nodes[0].Scavenger()
+	first, started, err := s.Start(slow)
+	if err != nil || !started {
+		t.Fatal(first, started, err)
+	}
+	if again, started, err := s.Start(slow); err != nil || started || again != first {
+		t.Fatal("a second one beside it:", again, started, err)
+	}
+	eventually(t, "a segment is done", func() error {
+		if now, _ := s.Status(); now.Segments == 0 {
+			return fmt.Errorf("%+v", now)
+		}
+		return nil
+	})
+	if id, err := s.Stop(t.Context(), first); err != nil || id != first {
+		t.Fatal(id, err)
+	}
+	stopped, _ := s.Status()
+	if stopped.Result != scavenge.Stopped || stopped.Segments == stopped.Total {
+		t.Fatalf("%+v", stopped)
+	}
+	second, _, err := s.Start(slow)
+	if err != nil || second == first {
+		t.Fatal(second, err)
+	}
+	if now, _ := s.Status(); now.Point.Position != stopped.Point.Position || now.Next < stopped.Next {
+		t.Fatalf("stopped at %+v, goes on at %+v", stopped, now)
+	}
+	c.kill(0)
+	c.start(0)
+	s = c.nodes[0].Scavenger()
+	eventually(t, "it goes on by itself and ends", func() error {
+		if now, _ := s.Status(); now.ID != second || now.Result != scavenge.Success {
+			return fmt.Errorf("%+v", now)
+		}
+		return nil
+	})
+	if bytes, logical := logBytes(c.nodes[0]), c.nodes[0].machine.Watermark().Applied(); bytes*2 > int64(logical) {
+		t.Fatalf("a log of %d bytes takes %d", logical, bytes)
+	}
+	if got := readRevisions(t, c.nodes[0], "kept"); len(got) != 130 {
+		t.Fatal(len(got))
+	}
+}
