@@ -46,7 +46,9 @@ func guardian(t *testing.T, dir string) (ended <-chan struct{}) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(time.Minute); !ok(); <-tick.C {
 		if time.Now().After(limit) {
 			t.Fatal("waited in vain: " + what)
 		}
