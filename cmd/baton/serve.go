@@ -95,6 +95,11 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	}
 	defer cleanUp()
 
+	if cfg.Tracer, err = startTracer(ctx, settings, &cfg, logger); err != nil {
+		return err
+	}
+	defer stopTracer(cfg.Tracer)
+
 	n, err := node.Start(cfg)
 	if errors.Is(err, vfs.ErrLocked) {
 		return fmt.Errorf("%w: stop it, or give this node a directory of its own with --db", err)
@@ -117,7 +122,7 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	programs := startProjections(settings, n, access, logger)
 	defer programs.Stop()
 	server := rpc.New(rpc.Options{
-		Backend: n, Access: access, Subscriptions: groups, Projections: programs, Shutdown: shutdown, Logger: logger,
+		Backend: n, Access: access, Subscriptions: groups, Projections: programs, Shutdown: shutdown, Tracer: cfg.Tracer, Logger: logger,
 		MaxAppendBytes: int(settings.Int("max-append-size")), MaxEventBytes: int(settings.Int("max-append-event-size")),
 		WriteTimeout:      millis(settings, "write-timeout-ms"),
 		KeepAliveInterval: millis(settings, "keep-alive-interval"), KeepAliveTimeout: millis(settings, "keep-alive-timeout"),

@@ -24,6 +24,7 @@ import (
 	"baton/eventstore/subscriptions"
 	"baton/gen/eventstore/client"
 	"baton/gen/eventstore/streams"
+	"baton/platform/tracing"
 	"baton/test/fleet"
 )
 
@@ -52,6 +53,7 @@ type houseOptions struct {
 	maxAppend   int
 	readOnly    map[int]bool
 	patient     bool // a write may wait for a machine that stalls
+	tracer      func(node string) *tracing.Tracer
 }
 
 // newHouse starts a cluster and waits until every node serves.
@@ -84,9 +86,13 @@ func newHouse(t testing.TB, o houseOptions) *house {
 	}
 	for i, l := range listeners {
 		tcp := l.Addr().(*net.TCPAddr)
+		var tracer *tracing.Tracer
+		if o.tracer != nil {
+			tracer = o.tracer(fmt.Sprintf("n%d", i))
+		}
 		n, err := node.Start(node.Config{
 			Dir: filepath.Join(t.TempDir(), "data"), Name: fmt.Sprintf("n%d", i), ClusterSize: o.size, ReadOnlyReplica: o.readOnly[i],
-			PeerListen: peers[i], PeerSeeds: peers, ClientHost: "127.0.0.1", ClientPort: tcp.Port, SegmentBytes: 4 << 20, Settle: 300 * time.Millisecond, WriteTimeout: writeTimeout,
+			PeerListen: peers[i], PeerSeeds: peers, ClientHost: "127.0.0.1", ClientPort: tcp.Port, SegmentBytes: 4 << 20, Settle: 300 * time.Millisecond, WriteTimeout: writeTimeout, Tracer: tracer,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -106,7 +112,7 @@ func newHouse(t testing.TB, o houseOptions) *house {
 			h.access = append(h.access, access)
 		}
 		groups := subscriptions.Start(subscriptions.Options{Node: n})
-		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: writeTimeout, Shutdown: shutdown})
+		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: writeTimeout, Shutdown: shutdown, Tracer: tracer})
 		s.port = rpc.NewPort(rpc.PortOptions{Listener: l, TLS: o.tls, RPC: server,
 			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: "test"})})
 		done := make(chan error, 1)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -62,6 +63,9 @@ var NodeOptions = []Option{
 	{Name: "allow-unknown-options", Kind: Boolean, Default: "false", Help: "ignore options that do not exist"},
 	{Name: "log-level", Kind: Text, Default: "info", Help: "debug, info, warn or error", Check: oneOf("debug", "info", "warn", "error")},
 	{Name: "log-format", Kind: Text, Default: "text", Help: "text or json, on standard error", Check: oneOf("text", "json")},
+
+	{Name: "trace-endpoint", Kind: Text, Help: "URL of an OpenTelemetry collector (OTLP over HTTP) that receives traces of appends, by default OTEL_EXPORTER_OTLP_ENDPOINT", Check: collector},
+	{Name: "trace-ratio", Kind: Text, Default: "0.01", Help: "share of the traces begun here that are kept, 0 to 1", Check: share},
 
 	{Name: "db", Kind: Text, Default: "./baton-node", Help: "data directory"},
 	{Name: "index", Kind: Text, Help: "directory of the derived index, by default inside the data directory"},
@@ -185,6 +189,28 @@ func noPassword(string) error {
 func bindHost(text string) error {
 	if strings.ContainsAny(text, "/ ") || (strings.Contains(text, ":") && net.ParseIP(text) == nil) {
 		return fmt.Errorf("%q is not an address: give an IP address or a host name without port", text)
+	}
+	return nil
+}
+
+// collector checks the URL of a collector of traces; it is shown, so that it must hold no secret.
+func collector(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		return nil
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return fmt.Errorf("%q is not the URL of a collector: write for example http://127.0.0.1:4318", text)
+	case u.User != nil:
+		return errors.New("the URL of a collector must not hold credentials, options are shown: give them in OTEL_EXPORTER_OTLP_HEADERS")
+	}
+	return nil
+}
+
+// share checks a number from 0 to 1.
+func share(text string) error {
+	if v, err := strconv.ParseFloat(text, 64); err != nil || !(v >= 0 && v <= 1) {
+		return fmt.Errorf("%q is not a share: give a number from 0 (none) to 1 (all)", text)
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -104,7 +103,7 @@ func Start(ctx context.Context, o Options) (*Tracer, error) {
 // wanted says whether spans are to be sent anywhere.
 func wanted(o *Options) (bool, error) {
 	if o.Endpoint != "" {
-		if err := CheckEndpoint(o.Endpoint); err != nil {
+		if err := checkEndpoint(o.Endpoint); err != nil {
 			return false, err
 		}
 	}
@@ -127,8 +126,8 @@ func wanted(o *Options) (bool, error) {
 	return true, nil
 }
 
-// CheckEndpoint says what is wrong with a collector's URL.
-func CheckEndpoint(text string) error {
+// checkEndpoint says what is wrong with a collector's URL.
+func checkEndpoint(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return fmt.Errorf("%q is not the URL of a collector: write for example http://127.0.0.1:4318", text)
@@ -146,14 +145,6 @@ func tracesURL(endpoint string) string {
 		return u.String()
 	}
 	return endpoint
-}
-
-// CheckRatio says what is wrong with a share of traces.
-func CheckRatio(text string) error {
-	if ratio, err := strconv.ParseFloat(text, 64); err != nil || !(ratio >= 0 && ratio <= 1) {
-		return fmt.Errorf("%q is not a share of traces: give a number from 0 (none) to 1 (all)", text)
-	}
-	return nil
 }
 
 // reportEvery is the least time between two lines about a collector in trouble.
@@ -175,6 +166,14 @@ func (t *Tracer) Stop(ctx context.Context) {
 	if t != nil {
 		_ = t.provider.Shutdown(ctx) // what could not be sent was reported
 	}
+}
+
+// Flush sends what waits, within ctx.
+func (t *Tracer) Flush(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	return t.provider.ForceFlush(ctx)
 }
 
 // Active is a span that has begun and not ended.

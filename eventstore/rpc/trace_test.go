@@ -1,0 +1,165 @@
+package rpc_test
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	wire "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"baton/platform/tracing"
+)
+
+// spans is a stand-in for a collector of traces: what it was sent.
+type spans struct {
+	mu   sync.Mutex
+	list []*collected
+}
+
+type collected struct {
+	*wire.Span
+	node string // the instance that sent it
+}
+
+func (s *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	var req collector.ExportTraceServiceRequest
+	if err != nil || proto.Unmarshal(body, &req) != nil {
+		http.Error(w, "no OTLP", http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, resource := range req.ResourceSpans {
+		node := ""
+		for _, a := range resource.Resource.Attributes {
+			if a.Key == "service.instance.id" {
+				node = a.Value.GetStringValue()
+			}
+		}
+		for _, scope := range resource.ScopeSpans {
+			for _, span := range scope.Spans {
+				s.list = append(s.list, &collected{span, node})
+			}
+		}
+	}
+}
+
+// children are the spans of a name below a parent.
+func (s *spans) children(parent []byte, name string) (found []*collected) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, span := range s.list {
+		if span.Name == name && string(span.ParentSpanId) == string(parent) {
+			found = append(found, span)
+		}
+	}
+	return found
+}
+
+// Goal: one trace shows an append that a follower was asked for, on all three nodes it touched.
+func TestAppendIsTracedAcrossNodes(t *testing.T) {
+	t.Parallel()
+	got := &spans{}
+	server := httptest.NewServer(got)
+	defer server.Close()
+	var tracers []*tracing.Tracer
+	h := newHouse(t, houseOptions{nodes: 3, size: 3, patient: true, tracer: func(node string) *tracing.Tracer {
+		tracer, err := tracing.Start(context.Background(), tracing.Options{Endpoint: server.URL, Ratio: 0, Service: "baton", Instance: node})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tracers = append(tracers, tracer)
+		return tracer
+	}})
+	defer func() {
+		for _, tracer := range tracers {
+			tracer.Stop(context.Background())
+		}
+	}()
+	leader := h.leader().node.Self().Name
+	asked := h.byRole("Follower")
+	follower := asked.node.Self().Name
+	const traceID, client = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+	ctx := metadata.AppendToOutgoingContext(testContext(t), "traceparent", "00-"+traceID+"-"+client+"-01")
+	if resp, err := asked.write(ctx, "traced", nil, event("t", "1")); err != nil || resp.GetSuccess() == nil {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	mustWrite(t, asked, "untraced", event("t", "2"))
+	parent, _ := hex.DecodeString(client)
+	eventually(t, "the trace", func() error {
+		for _, tracer := range tracers {
+			if err := tracer.Flush(ctx); err != nil {
+				return err
+			}
+		}
+		return checkTree(got, parent, leader, follower)
+	})
+	got.mu.Lock()
+	defer got.mu.Unlock()
+	for _, span := range got.list {
+		if hex.EncodeToString(span.TraceId) != traceID {
+			t.Errorf("%s on %s is of trace %x: an append nobody follows was traced", span.Name, span.node, span.TraceId)
+		}
+		if span.EndTimeUnixNano < span.StartTimeUnixNano || span.Status.GetCode() == wire.Status_STATUS_CODE_ERROR {
+			t.Errorf("%v", span)
+		}
+	}
+}
+
+// checkTree says what is missing of the tree below a client's span.
+func checkTree(got *spans, client []byte, leader, follower string) error {
+	one := func(parent []byte, name, node string) (*collected, error) {
+		list := got.children(parent, name)
+		if len(list) != 1 || list[0].node != node {
+			return nil, fmt.Errorf("%d spans %q where there should be one of %s", len(list), name, node)
+		}
+		return list[0], nil
+	}
+	call, err := one(client, "streams.Append", follower)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"answer", "show write"} {
+		if _, err := one(call.SpanId, name, follower); err != nil {
+			return err
+		}
+	}
+	forward, err := one(call.SpanId, "forward", follower)
+	if err != nil {
+		return err
+	}
+	lead, err := one(forward.SpanId, "lead", leader)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"judge", "log write", "apply"} {
+		if _, err := one(lead.SpanId, name, leader); err != nil {
+			return err
+		}
+	}
+	acknowledged := got.children(lead.SpanId, "replicate")
+	if len(acknowledged) != 2 {
+		return fmt.Errorf("%d members acknowledged", len(acknowledged))
+	}
+	wrote := map[string]bool{}
+	for _, replicate := range acknowledged {
+		writes := got.children(replicate.SpanId, "log write")
+		if len(writes) != 1 {
+			return fmt.Errorf("%d writes inside an acknowledged replication", len(writes))
+		}
+		wrote[writes[0].node] = true
+	}
+	if len(wrote) != 2 || wrote[leader] || !wrote[follower] {
+		return fmt.Errorf("writes of %v", wrote)
+	}
+	return nil
+}
