@@ -16,7 +16,7 @@ import (
 func (c *controlPlane) openTerminals(data string) (err error) {
 	log := audit.NewLog(leaderJournal{c.journal})
 	c.terminals, err = terminal.New(terminal.Options{Journal: leaderJournal{c.journal}, Agents: terminalAgents{c}, Dir: filepath.Join(data, "terminals"), Name: c.name,
-		Now: time.Now, Log: c.log.With("component", "terminals"),
+		Now: time.Now, Log: c.log.With("component", "terminals"), Secrets: c.secrets,
 		Role:  func(cluster, node string) terminal.NodeRole { return c.API.NodeRole(cluster, node) },
 		Audit: func(ctx context.Context, r audit.Record) error { _, err := log.Append(ctx, r); return err }})
 	if err != nil {

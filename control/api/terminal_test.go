@@ -180,6 +180,9 @@ func TestTheEnginesShell(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(w.dir, id+".cast")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the recording's file: %v %v", info, err)
 	}
+	if b, err := os.ReadFile(filepath.Join(w.dir, id+".cast")); err != nil || strings.Contains(string(b), "REPLICAOF NO ONE") || !strings.HasPrefix(string(b), cast.SealedPrefix) {
+		t.Errorf("the recording's file shows what the terminal did: %v\n%.200s", err, b)
+	}
 	w.refused(403, CodeForbidden, "GET", "/terminal/recordings/"+id, nil, as("viewer-token"))
 	w.refused(404, CodeNotFound, "GET", "/terminal/recordings/tm-nothing1", nil, as("auditor-token"))
 	if res, _ := w.try("GET", "/terminal/recordings/"+id, nil, as("auditor-token")); res.StatusCode != 200 {

@@ -33,6 +33,7 @@ import (
 	"baton/control/terminal"
 	"baton/platform/auth"
 	"baton/platform/identity"
+	"baton/platform/seal"
 )
 
 // terminalSite is a served control plane with a real agent and, where asked,
@@ -81,7 +82,11 @@ func newTerminalSite(t *testing.T, redisNodes int, change ...func(*Server)) *ter
 	log := audit.NewLog(j)
 	now := func() time.Time { return time.Now().Add(time.Duration(w.later.Load())) }
 	var srv *Server
-	w.manager, err = terminal.New(terminal.Options{Journal: j, Agents: w.hub, Dir: w.dir, Name: "n1", Now: now, Log: quiet, Look: 20 * time.Millisecond,
+	box, err := seal.New([]byte(strings.Repeat("k", seal.KeySize)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.manager, err = terminal.New(terminal.Options{Journal: j, Secrets: box, Agents: w.hub, Dir: w.dir, Name: "n1", Now: now, Log: quiet, Look: 20 * time.Millisecond,
 		Role:  func(c, n string) terminal.NodeRole { return srv.NodeRole(c, n) },
 		Audit: func(ctx context.Context, r audit.Record) error { _, err := log.Append(ctx, r); return err }})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"baton/control/audit"
 	"baton/control/engine"
 	"baton/control/journal"
+	"baton/control/terminal/cast"
 	"baton/platform/auth"
 )
 
@@ -71,8 +73,11 @@ type Options struct {
 	Audit func(ctx context.Context, r audit.Record) error
 	Dir   string // of the recordings, made 0700
 	Name  string // of this control node
-	Now   func() time.Time
-	Log   *slog.Logger
+	// Secrets seals recordings, which may show data; nil: they are kept as they
+	// are. Those of before stay readable either way.
+	Secrets Secrets
+	Now     func() time.Time
+	Log     *slog.Logger
 	// Look is how often a terminal's node and person are looked at; 0: 500 ms.
 	Look time.Duration
 }
@@ -184,8 +189,25 @@ var idForm = regexp.MustCompile(`^tm-[A-Za-z0-9_-]{8,32}$`)
 
 func (m *Manager) file(id string) string { return filepath.Join(m.opt.Dir, id+".cast") }
 
-// Recording opens what a session showed, as far as it is written.
-func (m *Manager) Recording(id string) (*os.File, error) {
+// Secrets seals what is bound to a context; *seal.Box is one.
+type Secrets interface {
+	Seal(plain []byte, context string) string
+	Open(sealed, context string) ([]byte, error)
+}
+
+// place is what a line of a recording is bound to.
+func place(id string, n int) string { return fmt.Sprintf("terminal/%s/%d", id, n) }
+
+func (m *Manager) seal(id string) cast.Seal {
+	if m.opt.Secrets == nil {
+		return nil
+	}
+	return func(line []byte, n int) string { return m.opt.Secrets.Seal(line, place(id, n)) }
+}
+
+// Recording opens what a session showed, in clear, as far as it is written.
+// Errors: ErrNoRecording; a recording sealed with another key.
+func (m *Manager) Recording(id string) (io.ReadCloser, error) {
 	if !idForm.MatchString(id) {
 		return nil, ErrNoRecording
 	}
@@ -193,7 +215,14 @@ func (m *Manager) Recording(id string) (*os.File, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoRecording
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	var open cast.Unseal
+	if m.opt.Secrets != nil {
+		open = func(sealed string, n int) ([]byte, error) { return m.opt.Secrets.Open(sealed, place(id, n)) }
+	}
+	return cast.Open(f, open)
 }
 
 // prune removes recordings that are too old or too many.

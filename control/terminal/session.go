@@ -125,7 +125,7 @@ func (m *Manager) Serve(ctx context.Context, r Request, screen Screen, still fun
 		c.mode.RoleFor = c.shown.Role
 	}
 	c.rec, err = cast.Create(m.file(c.session.ID), cast.Header{Width: r.Columns, Height: r.Rows, Env: map[string]string{"TERM": "xterm-256color"},
-		Title: fmt.Sprintf("%s on %s of %s, by %s", c.session.kindWord(), r.Node, r.Cluster, r.Who.Name)}, m.opt.Now())
+		Title: fmt.Sprintf("%s on %s of %s, by %s", c.session.kindWord(), r.Node, r.Cluster, r.Who.Name)}, m.opt.Now(), m.seal(c.session.ID))
 	if err != nil {
 		return "", err
 	}

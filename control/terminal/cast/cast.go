@@ -2,6 +2,11 @@
 // then one array [seconds, kind, text] a line. Any player of that format plays
 // the files.
 //
+// A recording may be kept sealed: each line is then encrypted by itself and
+// bound to its recording and its number, so that lines can be appended, a torn
+// last one is dropped, and none can be changed, moved or left out. That lines at
+// the end were cut off cannot be seen.
+//
 // A Writer belongs to one goroutine at a time.
 package cast
 
@@ -52,18 +57,21 @@ type Writer struct {
 	f     *os.File
 	began time.Time
 	size  int64
+	seal  Seal
+	lines int
 	rest  []byte // beginning of a character whose end has not come
 	last  time.Duration
 }
 
-// Create makes the file, which must not exist, readable to its owner only.
-func Create(path string, h Header, began time.Time) (*Writer, error) {
+// Create makes the file, which must not exist, readable to its owner only. seal
+// is nil where the recording is kept as it is.
+func Create(path string, h Header, began time.Time, seal Seal) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("make a recording: %w", err)
 	}
 	h.Version, h.Timestamp = 2, began.Unix()
-	w := &Writer{f: f, began: began}
+	w := &Writer{f: f, began: began, seal: seal}
 	if err := w.line(h); err != nil {
 		f.Close()
 		return nil, err
@@ -81,9 +89,13 @@ func (w *Writer) line(v any) error {
 	if w.size+int64(b.Len()) > MaxBytes {
 		return ErrFull
 	}
-	n, err := w.f.Write(b.Bytes())
-	w.size += int64(n)
-	if err != nil {
+	out := b.Bytes()
+	if w.seal != nil {
+		out = append([]byte(w.seal(out, w.lines)), '\n')
+	}
+	w.lines++
+	w.size += int64(b.Len())
+	if _, err := w.f.Write(out); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	return nil
@@ -125,7 +137,7 @@ func (w *Writer) Resize(now time.Time, columns, rows int) error {
 	return w.line([]any{w.at(now), Resize, fmt.Sprintf("%dx%d", columns, rows)})
 }
 
-// Size is how many bytes were written.
+// Size is how many bytes were recorded, before any sealing.
 func (w *Writer) Size() int64 { return w.size }
 
 // Close writes what is left and closes the file.

@@ -12,7 +12,7 @@ import (
 func TestReplayEqualsWhatWasShown(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.cast")
 	began := time.Unix(1_700_000_000, 0)
-	w, err := Create(path, Header{Width: 80, Height: 24, Title: "t"}, began)
+	w, err := Create(path, Header{Width: 80, Height: 24, Title: "t"}, began, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestReplayEqualsWhatWasShown(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Create(path, Header{}, began); !errors.Is(err, os.ErrExist) {
+	if _, err := Create(path, Header{}, began, nil); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a recording is written over: %v", err)
 	}
 	f, err := os.Open(path)
@@ -64,7 +64,7 @@ func TestReplayEqualsWhatWasShown(t *testing.T) {
 
 func TestRecordingsAreBoundedAndReadAsFarAsTheyGo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.cast")
-	w, err := Create(path, Header{Width: 80, Height: 24}, time.Now())
+	w, err := Create(path, Header{Width: 80, Height: 24}, time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
