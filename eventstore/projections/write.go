@@ -208,7 +208,13 @@ func (r *run) command(b *batch) (*stream.Command, error) {
 			if s.result == nil {
 				kind = resultRemovedType
 			}
-			add(r.resultStream(s.name), event(kind, true, orNull(s.result), metadata))
+			usable, err := r.resultTarget(s.name, &writes)
+			if err != nil {
+				return nil, err
+			}
+			if usable {
+				add(r.resultStream(s.name), event(kind, true, orNull(s.result), metadata))
+			}
 		}
 	}
 	own := checkpointStream(r.name)
@@ -306,6 +312,19 @@ func (r *run) resultStream(partition string) string {
 		return strings.ReplaceAll(r.def.PartitionResultPattern, "{0}", partition)
 	}
 	return resultStream(r.name, partition)
+}
+
+// resultTarget prepares the stream of a result. One that the program chose is judged like any other it writes to.
+func (r *run) resultTarget(partition string, writes *[]stream.Write) (usable bool, err error) {
+	name := r.resultStream(partition)
+	if name == resultStream(r.name, partition) {
+		head, err := r.t.s.node.Reader().Head(name)
+		return !head.Tombstoned, err
+	}
+	if err := writable(name); err != nil {
+		return false, &StateError{fmt.Sprintf("the projection's results go to stream %q: %v", clip(name), err)}
+	}
+	return r.target(name, writes)
 }
 
 // trackedStreams are the streams a projection is noted to have emitted to.

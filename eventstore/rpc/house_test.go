@@ -20,6 +20,8 @@ import (
 
 	"baton/eventstore/admin"
 	"baton/eventstore/node"
+	"baton/eventstore/projection"
+	"baton/eventstore/projections"
 	"baton/eventstore/rpc"
 	"baton/eventstore/subscriptions"
 	"baton/gen/eventstore/client"
@@ -53,6 +55,7 @@ type houseOptions struct {
 	maxAppend   int
 	readOnly    map[int]bool
 	patient     bool // a write may wait for a machine that stalls
+	projections bool // projections of all kinds run
 	tracer      func(node string) *tracing.Tracer
 }
 
@@ -112,7 +115,15 @@ func newHouse(t testing.TB, o houseOptions) *house {
 			h.access = append(h.access, access)
 		}
 		groups := subscriptions.Start(subscriptions.Options{Node: n})
-		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: writeTimeout, Shutdown: shutdown, Tracer: tracer})
+		var programs *projections.Service
+		if o.projections {
+			own := projections.Options{Node: n, Compile: projection.Compile}
+			if access != nil {
+				own.Access = access
+			}
+			programs = projections.Start(own)
+		}
+		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, Projections: programs, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: writeTimeout, Shutdown: shutdown, Tracer: tracer})
 		s.port = rpc.NewPort(rpc.PortOptions{Listener: l, TLS: o.tls, RPC: server,
 			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: "test"})})
 		done := make(chan error, 1)
@@ -134,6 +145,7 @@ func newHouse(t testing.TB, o houseOptions) *house {
 				t.Errorf("serve: %v", err)
 			}
 			groups.Stop()
+			programs.Stop()
 			n.Stop()
 		})
 	}
