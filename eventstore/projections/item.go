@@ -115,6 +115,10 @@ func (it *item) start() {
 	if it.cancel != nil {
 		return
 	}
+	if it.t.s.o.Run != All && !it.doc.system() {
+		it.set(Stopped, "this server runs the system's projections only")
+		return
+	}
 	ctx, cancel := context.WithCancel(it.t.ctx)
 	it.cancel, it.end, it.done = cancel, running, make(chan struct{})
 	it.set(Starting, "")

@@ -300,13 +300,14 @@ func TestNamesThatCannotBe(t *testing.T) {
 			t.Errorf("%+v: %v", w, err)
 		}
 	}
+	h.create(Wanted{Name: "custom", Query: "all"})
 	h.o.Run = System
 	h.restart()
 	var state *StateError
 	if _, err := h.s.Create(h.context(), Wanted{Name: "a", Mode: Continuous, Query: "all"}, ""); !errors.As(err, &state) {
 		t.Errorf("with the system's projections only: %v", err)
 	}
-	if list, err := h.s.List(h.context(), nil); err != nil || len(list) != 5 || list[0].Status != Stopped {
+	if list, err := h.s.List(h.context(), nil); err != nil || len(list) != 6 || list[0].Status != Stopped || list[5].Status != Stopped || list[5].Reason == "" {
 		t.Errorf("%+v %v", list, err)
 	}
 }
