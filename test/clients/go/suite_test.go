@@ -28,13 +28,13 @@ import (
 const officialModule = "github.com/kurrent-io/KurrentDB-Client-Go"
 
 // officialTests are the tests of the client's package `test` that concern services this server has, and those
-// that need no server. Left out: projections, user management (one case of TestTLS reads the account of admin from
-// its stream) and user certificates.
+// that need no server. Left out: user management (one case of TestTLS reads the account of admin from its stream)
+// and user certificates.
 var officialTests = []string{
 	"TestAppendEventsSuite", "TestReadStreamSuite", "TestReadAllSuite", "TestDeleteSuite", "TestSubscriptionSuite",
 	"TestMultiAppendEventsSuite", "TestConnectionSuite", "TestTLS/(Default|DefaultsWithCertificate|WithoutCertificateAndVerify|testTLSWithoutCertificate|WithCertificate|WithCertificateFromAbsoluteFile|WithCertificateFromRelativeFile|WithInvalidCertificate)",
 	"TestPersistentSubscriptionReadSuite", "TestPersistentSubscriptionSuite", "TestInsecureAuthenticationSuite", "TestSecureAuthenticationSuite",
-	"TestClusterSuite",
+	"TestProjectionSuite", "TestClusterSuite",
 	"TestConnectionStringSuite", "TestPositionParsingSuite", "TestUUIDParsingSuite", "TestTypes", "TestVersionParsing.*",
 }
 
@@ -72,7 +72,8 @@ func TestOfficialClientSuite(t *testing.T) {
 		return f
 	}
 	insecure := start(fleet.Options{Nodes: 1, ClusterSize: 1, ClientPorts: []int{2114}})
-	secure := start(fleet.Options{Nodes: 1, ClusterSize: 1, ClientPorts: []int{2115}, TLS: files, HTTP: secureHTTP, User: "admin", Password: "changeit"})
+	secure := start(fleet.Options{Nodes: 1, ClusterSize: 1, ClientPorts: []int{2115}, TLS: files, HTTP: secureHTTP, User: "admin", Password: "changeit",
+		Args: []string{"--run-projections=All", "--start-standard-projections"}})
 	cluster := start(fleet.Options{Nodes: 3, ClusterSize: 3, ClientPorts: []int{2111, 2112, 2113}, TLS: files, HTTP: secureHTTP, User: "admin", Password: "changeit"})
 
 	passed, failed, skipped := 0, 0, 0
