@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -32,19 +31,22 @@ type checker struct {
 	streams map[string][][16]byte // ids by revision
 	seen    map[string]bool       // stream + id
 	acks    map[string]int64      // highest acknowledged revision
+	kept    map[string]int64      // $maxCount of the streams that have one
 	failed  *Violation
 }
 
 // entryMark identifies an entry.
 type entryMark struct {
-	term uint64
-	sum  uint64
+	term      uint64
+	sum       uint64 // of the data as it was committed
+	bare      uint64 // of the data without its events
+	scavenged bool   // some of its events are gone: sum is not known
 }
 
 func newChecker(w *world) *checker {
 	return &checker{
 		w: w, leaders: map[uint64]endpoint{}, served: map[uint64]bool{}, applied: map[endpoint]uint64{}, committed: make([]entryMark, 1),
-		streams: map[string][][16]byte{}, seen: map[string]bool{}, acks: map[string]int64{},
+		streams: map[string][][16]byte{}, seen: map[string]bool{}, acks: map[string]int64{}, kept: map[string]int64{},
 	}
 }
 
@@ -96,16 +98,18 @@ func (c *checker) apply(node endpoint, e *raftpb.Entry, data uint64) {
 		return
 	}
 	c.applied[node] = index
-	h := fnv.New64a()
-	h.Write(e.GetData())
-	mark := entryMark{e.GetTerm(), h.Sum64() ^ uint64(e.GetType())}
+	mark, err := markOf(e, data)
+	if err != nil {
+		c.fail("P9", "node %d, entry %d: %v", node+1, index, err)
+		return
+	}
 	switch {
 	case index == uint64(len(c.committed)):
 		c.committed = append(c.committed, mark)
 		c.model(e, data)
 	case index > uint64(len(c.committed)):
 		c.fail("P2", "node %d applied entry %d before entry %d was applied anywhere", node+1, index, len(c.committed))
-	case c.committed[index] != mark:
+	case !c.committed[index].same(mark):
 		c.fail("P2", "entry %d is of term %d on node %d and of term %d elsewhere, or differs in content", index, e.GetTerm(), node+1, c.committed[index].term)
 	}
 }
@@ -137,6 +141,7 @@ func (c *checker) model(e *raftpb.Entry, data uint64) {
 			c.seen[key] = true
 			c.streams[name] = append(c.streams[name], id)
 		}
+		c.keeps(r, name)
 	}
 	if err := records.Err(); err != nil {
 		c.fail("P9", "entry %d holds a malformed record: %v", e.GetIndex(), err)

@@ -28,6 +28,7 @@ type cluster struct {
 	lyingDisk   bool // disks answer syncs without performing them: the checker must notice
 	calm        bool // faults have stopped
 	draining    bool // clients begin nothing new
+	scavenged   bool // some node's log was: files of nodes differ from then on
 	sometimes   map[string]int
 	afterChange map[*replica.Change]*node // leadership follows when the change is in force
 	data        [][]byte

@@ -19,6 +19,8 @@ func (c *cluster) startFaults() {
 	c.every(s.Promote, c.promote)
 	c.every(s.Transfer, c.transfer)
 	c.every(s.Priority, c.changePriority)
+	c.every(s.Scavenge, func() { c.on(c.scavenge) })
+	c.every(s.Scavenge, c.bound)
 }
 
 // every repeats f at random moments, mean apart on average, while faults last.
@@ -248,7 +250,7 @@ func (c *cluster) sameSegments() {
 			return
 		}
 		for i := range first {
-			if !first[i].Closed {
+			if !first[i].Closed || c.scavenged {
 				continue
 			}
 			c.count("closed segments compared")
