@@ -127,6 +127,12 @@ system: bin/baton $(TALLY) ## Real processes: official clients, failover, promot
 browser: bin/baton $(TALLY) ## The dashboard in Chromium
 	@$(TALLY) go browser -- $(GO) test -count=1 -timeout 25m -json ./test/browser/...
 
+.PHONY: screenshots
+screenshots: ## Every page, dialog and state of the dashboard, on sheets in artifacts/screens: make screenshots ONLY=promote
+	@.ci/npm-ci web && cd web && dist=$$(mktemp -d) && trap 'rm -rf "$$dist"' EXIT && \
+	BATON_ROUTES=all node_modules/.bin/vite build --logLevel warn --emptyOutDir --outDir "$$dist" && \
+	DIST="$$dist" OUT="$(ARTIFACTS)/screens" ONLY="$(ONLY)" node e2e/screens.mjs
+
 .PHONY: bench
 bench: bin/baton ## Measures this server and NATS JetStream side by side: make bench BENCH=append,read
 	cd bench && $(GO) run . -baton ../bin/baton -only "$(BENCH)"

@@ -263,7 +263,8 @@ await flow('a promotion is scheduled and cancelled', [['GET', '/clusters/{id}/sc
   await page.getByTestId('typed-name').waitFor();
   const then = new Date(Date.now() + 5 * 86_400_000);
   const two = (n) => String(n).padStart(2, '0');
-  await page.getByLabel('When; empty means at once').fill(`${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}T03:00`);
+  await page.getByRole('button', { name: 'At a set time' }).click();
+  await page.getByLabel('Time, on this computer’s clock').fill(`${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}T03:00`);
   await typeName(node);
   await page.getByTestId('promote').click();
   await shows(page.getByText(/^Scheduled for/));

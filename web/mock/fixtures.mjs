@@ -151,8 +151,9 @@ export function detail(w, now, id) {
   const connections =
     id === 'sessions'
       ? [
-          { label: 'Read and write', value: `redis://${leader ? port(all.find((n) => n.name === leader)) : ''}/0`, help: 'The present primary. It moves with a promotion.' },
-          { label: 'Read only', value: `redis://${port(all[1])}/0`, help: 'A replica: may be a little behind.' },
+          { label: 'Read and write (now)', value: `redis://${leader ? port(all.find((n) => n.name === leader)) : ''}`, help: 'The primary at this moment. Clients that keep only this address must be told after a promotion.' },
+          { label: 'All nodes', value: `redis://${all.map(port).join(',')}`, help: 'For clients that ask each node for its role.' },
+          { label: 'Read only', value: `redis://${all.slice(1).map(port).join(',')}`, help: 'The replicas; what they answer may be a moment old.' },
         ]
       : [
           { label: 'All nodes (clients find the leader)', value: `esdb://${all.slice(0, 3).map(port).join(',')}?tls=false`, help: 'Official clients follow the leader by themselves.' },
@@ -201,7 +202,7 @@ export function report(w, now, id, name) {
   return {
     node: name,
     promotable: !bad,
-    reason: bad ? `no, because ${n.promotable.reason}` : checks.some((c) => c.verdict === 'warn') ? 'yes, with 1 warning(s)' : 'yes',
+    reason: bad ? `no, because ${bad.why}` : checks.some((c) => c.verdict === 'warn') ? 'yes, with 1 warning(s)' : 'yes',
     hash: `sha256:${id}-${name}-${w.generations[id]}`,
     generation: String(w.generations[id]),
     at: iso(now),

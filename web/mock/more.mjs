@@ -85,7 +85,7 @@ export function detailMore(w, now, id) {
   return {
     failsafe: id === 'sessions' && w.scenario === 'failsafe' ? { node: leader, seen: true, since: new Date(now - 74_000).toISOString(), sentence: '' } : null,
     lease: leader ? { holder: leader, generation: String(w.generations[id]), state: w.scenario === 'lease' ? 'at-risk' : 'held', expiresInMs: w.scenario === 'lease' ? 1400 : 5000 - (now % 1600), ttlMs: 5000, mode: 'failsafe' } : null,
-    failover: { mode: m.policy.failover, suspendedUntil: m.suspendedUntil, coolDownUntil: m.coolDownUntil, blocked: null },
+    failover: { mode: m.policy.failover, suspendedUntil: m.suspendedUntil, coolDownUntil: w.scenario === 'cooling' ? iso(now + 400_000) : m.coolDownUntil, blocked: null },
     policy: { failover: m.policy.failover, approval: m.policy.approval },
   };
 }
@@ -166,7 +166,7 @@ export const routes = [
   ['POST', '/clusters/adopt', ({ body, start }) => [202, { operationId: start('adopt-cluster', 'sessions', '', `Adopt ${body.name}`).id }]],
   ['POST', '/clusters/:id/nodes', ({ id, body, start }) => [202, { operationId: start('add-node', id, body.name, `Add ${body.name} to ${id}`, body.reason).id }]],
   ['POST', '/clusters/:id/nodes/:node/remove', ({ id, node, body, start, problem }) => (body.typedName !== node ? problem(422, 'typed-name-mismatch', 'The typed name is wrong', `You typed “${body.typedName}”; the node is ${node}.`, 'Type it again.') : [202, { operationId: start('remove-node', id, node, `Remove ${node} from ${id}`, body.reason).id }])],
-  ['POST', '/clusters/:id/delete', ({ id, body, w, start, problem }) => (w.more.policy.deletionProtection ? problem(409, 'protected', `${id} is protected from being deleted`, '', 'Turn deletion protection off in its settings first.') : body.typedName !== id ? problem(422, 'typed-name-mismatch', 'The typed name is wrong', '', 'Type it again.') : [202, { operationId: start('delete-cluster', id, '', `Delete ${id}`).id }])],
+  ['POST', '/clusters/:id/delete', ({ id, body, w, start, problem }) => (w.more.policy.deletionProtection && w.scenario !== 'unprotected' ? problem(409, 'protected', `${id} is protected from being deleted`, '', 'Turn deletion protection off in its settings first.') : body.typedName !== id ? problem(422, 'typed-name-mismatch', 'The typed name is wrong', '', 'Type it again.') : [202, { operationId: start('delete-cluster', id, '', `Delete ${id}`).id }])],
   ['POST', '/clusters/:id/nodes/:node/resync', ({ id, node, start }) => [202, { operationId: start('resync', id, node, `Resync ${node}`).id }]],
   ['POST', '/clusters/:id/nodes/:node/maintenance', ({ w, now, node, body }) => {
     w.more.maintenance[node] = body.minutes > 0 ? iso(now + body.minutes * 60_000) : null;
@@ -359,7 +359,7 @@ export const routes = [
 ];
 
 function settings(w, id) {
-  const p = w.more.policy;
+  const p = w.scenario === 'unprotected' ? { ...w.more.policy, deletionProtection: false } : w.more.policy;
   return {
     policy: p,
     revision: '4',

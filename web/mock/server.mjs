@@ -6,15 +6,23 @@
 //   rolled-back | needs-human (how the next promotion ends)
 //   watched (the Redis cluster's servers were not made by Baton)
 //   skew (a check refuses that may be set aside)
+//   terminal-idle | terminal-ended (what an open terminal hears)
 //   stale-report | busy (the next promotion is refused so)
+//   unprotected (the cluster may be deleted) | primary-gone | cooling (after a failover)
+//   long | foreign | many | crowd | huge (the edges of what may come: bend.mjs)
+// Beside a scenario: "role" (of the person who is signed in), "hold" (a regular
+// expression: requests of these paths are never answered) and "fail"
+// ({"match": ..., "status": ...}: requests of these paths fail).
 // Usage: PORT=8400 npm run mock
 
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bendDetail, bendIn, bendOut, bendSummaries } from './bend.mjs';
 import { advanceOther, beginOther, detailMore, more, nodeMore, routes } from './more.mjs';
-import { advance, begin, detail as plainDetail, finish, hosts, ids, log, plan, remember, report, summary, world } from './fixtures.mjs';
+import { recording, terminalRoutes, upgrade } from './terminal.mjs';
+import { advance, begin, detail as plainDetail, finish, hosts, ids, log, plan, remember, report, world } from './fixtures.mjs';
 
 // A build with BATON_ROUTES=all shows every part of every page; DIST names its folder.
 const dist = process.env.DIST ?? fileURLToPath(new URL('../dist', import.meta.url));
@@ -30,13 +38,18 @@ function fresh() {
 let w = fresh();
 
 function detail(world, now, id) {
-  const d = { ...plainDetail(world, now, id), ...detailMore(world, now, id) };
+  const d = bendDetail(world, now, { ...plainDetail(world, now, id), ...detailMore(world, now, id) });
   if (id !== 'sessions') return d;
+  if (world.scenario === 'primary-gone') {
+    const gone = { status: { level: 'down', sentence: 'Host does not answer' }, lastUpdate: new Date(now - 21_000).toISOString(), pid: null };
+    d.nodes = d.nodes.map((n) => (n.name === world.leaders.sessions ? { ...n, ...gone } : n));
+    Object.assign(d, { verdict: { level: 'down', sentence: 'Down: sessions-1, the primary, does not answer for 21 s; failover waits for its lease to end' }, writesPerSecond: 0 });
+  }
   d.nodes = d.nodes.map((n) => ({ ...n, ...nodeMore(world, n.name) }));
   if (world.more.endpoint) {
     d.connections = [
-      { label: 'Read-write (follows the primary)', value: 'redis://app@10.0.0.2:16379/0', help: 'Clients see a pause and no error when roles change.' },
-      { label: 'Read-only', value: 'redis://app@10.0.0.2:16380/0', help: 'A replica: may be a little behind.' },
+      { label: 'Read-write (follows the primary)', value: 'redis://10.0.0.2:16379', help: 'The endpoint. A promotion is a short pause for its clients and no error.' },
+      { label: 'Read-only (follows healthy replicas)', value: 'redis://10.0.0.2:16380', help: 'The endpoint’s port for reads. What a replica answers may be a moment old; writes are refused.' },
       ...d.connections,
     ];
   }
@@ -45,17 +58,18 @@ function detail(world, now, id) {
 const streams = new Set();
 
 const send = (name, data, id) => {
-  for (const s of streams) s.res.write(`${id ? `id: ${id}\n` : ''}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
+  const body = bendOut(w.scenario, JSON.stringify(data));
+  for (const s of streams) s.res.write(`${id ? `id: ${id}\n` : ''}event: ${name}\ndata: ${body}\n\n`);
 };
 setInterval(() => {
   if (w.scenario === 'lost') return;
   const now = Date.now();
-  send('clusters', w.scenario === 'empty' ? [] : ids.map((id) => summary(w, now, id)));
+  send('clusters', w.scenario === 'empty' ? [] : bendSummaries(w, now));
 }, 1000);
 setInterval(() => {
   if (w.scenario === 'lost') return;
   for (const s of streams) {
-    if (ids.includes(s.cluster)) s.res.write(`event: cluster\ndata: ${JSON.stringify(detail(w, Date.now(), s.cluster))}\n\n`);
+    if (ids.includes(s.cluster)) s.res.write(`event: cluster\ndata: ${bendOut(w.scenario, JSON.stringify(detail(w, Date.now(), s.cluster)))}\n\n`);
   }
 }, 500);
 setInterval(() => {
@@ -117,13 +131,13 @@ function answer(method, path, query, body) {
     run(op, 300);
     return op;
   };
-  for (const [verb, pattern, act] of routes) {
+  for (const [verb, pattern, act] of [...routes, ...terminalRoutes]) {
     if (verb !== method) continue;
     const found = new RegExp(`^${pattern.replace(/:(\w+)/g, '(?<$1>[^/]+)')}$`).exec(path);
     if (found && path !== '/clusters/new') return act({ w, now, query, body: body ?? {}, problem, start, ...Object.fromEntries(Object.entries(found.groups ?? {}).map(([k, v]) => [k, decodeURIComponent(v)])) });
   }
   if (path === '/hosts') return [200, { hosts: w.scenario === 'empty' ? [] : hosts(w, now) }];
-  if (path === '/clusters') return [200, { clusters: w.scenario === 'empty' ? [] : ids.map((id) => summary(w, now, id)) }];
+  if (path === '/clusters') return [200, { clusters: w.scenario === 'empty' ? [] : bendSummaries(w, now) }];
   let m = /^\/operations\/([^/]+)(\/undo)?$/.exec(path);
   if (m) {
     const op = w.operations.get(decodeURIComponent(m[1]));
@@ -192,12 +206,13 @@ createServer((req, res) => {
   let text = '';
   req.on('data', (d) => (text += d));
   req.on('end', () => {
-    const body = text ? JSON.parse(text) : undefined;
+    const body = text ? JSON.parse(bendIn(w.scenario, text)) : undefined;
     if (url.pathname === '/__mock') {
       if (body.reset) {
         w = fresh();
       }
       w.scenario = body.scenario;
+      Object.assign(w, { role: body.role ?? w.role, hold: body.hold ? new RegExp(body.hold) : null, fail: body.fail ? { ...body.fail, match: new RegExp(body.fail.match) } : null });
       if (body.start) {
         const op = begin(w, Date.now(), body.start.cluster, body.start.node, { reason: 'kernel update on rack a' });
         advance(w, Date.now(), op);
@@ -210,22 +225,30 @@ createServer((req, res) => {
       return;
     }
     if (!url.pathname.startsWith('/api/v1/')) return void file(res, url.pathname, req.headers.accept);
-    const path = url.pathname.slice('/api/v1'.length);
+    const path = bendIn(w.scenario, decodeURI(url.pathname.slice('/api/v1'.length)));
+    if (w.hold?.test(path)) return;
+    if (w.fail?.match.test(path)) {
+      const [status, out] = problem(w.fail.status, 'failed', ...(w.fail.says ?? ['The control plane had an error', 'Its journal did not answer within 5 s.', 'Your clusters run without it. Try again; if it stays, look at its log.']));
+      return void res.writeHead(status, { 'Content-Type': 'application/problem+json' }).end(JSON.stringify(out));
+    }
     if (path === '/events') {
       if (w.scenario === 'signed-out') return void res.writeHead(401).end();
       if (w.scenario === 'lost' || w.scenario === 'error') return void res.writeHead(503).end();
       res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-      const stream = { res, cluster: url.searchParams.get('cluster') };
+      const stream = { res, cluster: bendIn(w.scenario, url.searchParams.get('cluster') ?? '') };
       streams.add(stream);
       res.on('close', () => streams.delete(stream));
       res.write(': hello\n\n');
       return;
     }
     if (w.scenario === 'lost') return void req.socket.destroy();
+    if (path.startsWith('/terminal/recordings/')) return void res.writeHead(200, { 'Content-Type': 'application/x-asciicast' }).end(bendOut(w.scenario, recording(Date.now())));
     const [status, out] = answer(req.method, path, url.searchParams, body);
     res.writeHead(status, { 'Content-Type': status >= 400 ? 'application/problem+json' : 'application/json' });
-    res.end(out === null ? '' : JSON.stringify(out));
+    res.end(out === null ? '' : bendOut(w.scenario, JSON.stringify(out)));
   });
-}).listen(Number(process.env.PORT ?? 8400), '127.0.0.1', function () {
-  console.log(`mock control plane on http://127.0.0.1:${this.address().port}`);
-});
+})
+  .on('upgrade', (req, socket) => upgrade(req, socket, w.scenario))
+  .listen(Number(process.env.PORT ?? 8400), '127.0.0.1', function () {
+    console.log(`mock control plane on http://127.0.0.1:${this.address().port}`);
+  });

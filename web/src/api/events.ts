@@ -2,7 +2,7 @@ import type { InfiniteData, QueryClient } from '@tanstack/react-query';
 import { useSyncExternalStore } from 'react';
 import { apiRoot } from './client';
 import { keys } from './keys';
-import { mergeAudit, mergeOperation } from './merge';
+import { isOver, mergeAudit, mergeOperation } from './merge';
 import { SseParser, type SseMessage } from './sse';
 import type { AuditPage, AuditRow, ClusterDetail, ClusterSummary, Operation } from './types';
 import { learnServerTime } from '../lib/clock';
@@ -169,6 +169,8 @@ export function applyEvent(client: QueryClient, kind: string, body: unknown): vo
     case 'operation': {
       const op = body as Operation;
       client.setQueryData<Operation>(keys.operation(op.id), (old) => mergeOperation(old, op));
+      // Lists say so at once, not with their next event.
+      if (isOver(op.state)) client.setQueryData<ClusterSummary[]>(keys.clusters, (all) => all?.map((c) => (c.runningOperation === op.id ? { ...c, runningOperation: null } : c)));
       break;
     }
     case 'audit': {

@@ -4,7 +4,7 @@ import { at, auditRow, cluster, operation, step } from '../testing/fixtures';
 import { applyEvent } from './events';
 import { keys } from './keys';
 import { mergeAudit, mergeOperation } from './merge';
-import type { AuditPage, AuditRow } from './types';
+import type { AuditPage, AuditRow, ClusterSummary } from './types';
 
 const pages = (...rows: AuditRow[]): InfiniteData<AuditPage, string> => ({
   pages: [{ rows, next: '', chain: { ok: true, records: rows.length, sentence: '' } }],
@@ -60,5 +60,14 @@ describe('applyEvent', () => {
   });
   it('ignores kinds of a newer server', () => {
     expect(() => applyEvent(new QueryClient(), 'backup', {})).not.toThrow();
+  });
+  it('an operation that is over runs in no list', () => {
+    const client = new QueryClient();
+    applyEvent(client, 'clusters', [cluster({ runningOperation: 'op-1' }), cluster({ id: 'other', runningOperation: 'op-2' })]);
+    applyEvent(client, 'operation', operation({ id: 'op-1', state: 'running' }));
+    const running = () => client.getQueryData<ClusterSummary[]>(keys.clusters)?.map((c) => c.runningOperation);
+    expect(running()).toEqual(['op-1', 'op-2']);
+    applyEvent(client, 'operation', operation({ id: 'op-1', state: 'done' }));
+    expect(running()).toEqual([null, 'op-2']);
   });
 });

@@ -133,7 +133,7 @@ function Navigation() {
     <nav className={classes.nav} aria-label="Main">
       {pages().map((p) => (
         <div key={p.to}>
-          <Link to={p.to} className={classes.item} data-on={undefined} activeOptions={{ exact: p.to === '/clusters' }} activeProps={{ 'data-on': true, 'aria-current': 'page' }}>
+          <Link to={p.to} className={classes.item} data-on={undefined} activeOptions={{ exact: p.to === '/clusters', includeSearch: false }} activeProps={{ 'data-on': true, 'aria-current': 'page' }}>
             <p.icon size={18} stroke={1.7} aria-hidden /> {p.label}
             <Count page={p} />
           </Link>
@@ -276,8 +276,8 @@ function Lost() {
   const old = heard === 0 ? null : Math.max(0, now - heard);
   return (
     <div className={classes.lost}>
-      <Note tone="warn" title={old === null ? 'No connection to the control plane' : `No connection to the control plane for ${age(old)}`}>
-        <p>What you see is from before that. Your clusters run without the control plane; this page reconnects by itself.</p>
+      <Note tone="warn" title={old === null ? 'No live connection to the control plane' : `No connection to the control plane for ${age(old)}`}>
+        <p>{old === null ? 'News do not come through.' : 'What you see is from before that.'} Your clusters run without the control plane; this page reconnects by itself.</p>
       </Note>
     </div>
   );

@@ -38,6 +38,7 @@ const home = createRoute({
 const clusters = createRoute({
   getParentRoute: () => shell,
   path: '/clusters',
+  validateSearch: (s: Record<string, unknown>): ClustersSearch => ({ ...(text(s.q) && { q: text(s.q) }), ...(s.only === 'trouble' && { only: 'trouble' as const }) }),
   component: lazyRouteComponent(() => import('../features/clusters/ClusterListPage'), 'ClusterListPage'),
 });
 
@@ -77,6 +78,13 @@ export interface ActivitySearch {
   outcome?: string;
   kind?: string;
   row?: string;
+}
+
+/** What the list of clusters shows only; all of it lives in the URL. */
+export interface ClustersSearch {
+  /** A part of the name, the engine or the primary's. */
+  q?: string;
+  only?: 'trouble';
 }
 
 /** What a cluster's page shows on top of its tab; all of it lives in the URL. */

@@ -5,6 +5,7 @@ import { troubleFrom } from '../api/errors';
 import classes from './ActionDialog.module.css';
 import { Command } from './Copy';
 import { Note } from './Faces';
+import { useReturnFocus } from './returnFocus';
 
 export interface Given {
   typedName: string;
@@ -44,11 +45,14 @@ export function whyOff(given: Given, typed: string | undefined, reason: ActionPr
 
 /** One act: consequence, fields, reason, typed name, button, command line. */
 export function ActionDialog<Out>({ title, children, typed, reason, verb, danger = false, cli, blocked, size = 560, act, onDone, onClose }: ActionProps<Out>) {
+  useReturnFocus();
   const [typedName, setTypedName] = useState('');
   const [why, setWhy] = useState('');
   const given = { typedName, reason: why.trim() };
   const mutation = useMutation({ mutationFn: act, onSuccess: onDone });
   const off = whyOff(given, typed, reason, blocked);
+  /** The field says so itself. */
+  const wrongName = typed !== undefined && typedName !== '' && !typed.startsWith(typedName);
   const trouble = mutation.error ? troubleFrom(mutation.error) : null;
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -82,7 +86,7 @@ export function ActionDialog<Out>({ title, children, typed, reason, verb, danger
             autoCapitalize="off"
             spellCheck={false}
             value={typedName}
-            error={typedName !== '' && !typed.startsWith(typedName) ? `That is not ${typed}.` : null}
+            error={wrongName ? `That is not ${typed}.` : null}
             onChange={(e) => setTypedName(e.currentTarget.value)}
           />
         )}
@@ -105,7 +109,7 @@ export function ActionDialog<Out>({ title, children, typed, reason, verb, danger
             Cancel
           </Button>
           <span className={classes.off} aria-live="polite">
-            {off ?? ''}
+            {wrongName ? '' : (off ?? '')}
           </span>
         </div>
         {cli && (

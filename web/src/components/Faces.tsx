@@ -1,5 +1,5 @@
 import { Button, Skeleton } from '@mantine/core';
-import { IconRefresh } from '@tabler/icons-react';
+import { IconLock, IconRefresh } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
 import type { Trouble } from '../api/errors';
 import { ToneIcon } from './Badges';
@@ -10,7 +10,7 @@ export function Loading({ rows = 4, height = 52, label }: { rows?: number; heigh
   return (
     <div className={classes.loading} role="status" aria-label={label}>
       {Array.from({ length: rows }, (_, i) => (
-        <Skeleton key={i} height={height} radius="md" />
+        <Skeleton key={i} height={height} radius="md" className={classes.block} />
       ))}
     </div>
   );
@@ -26,17 +26,19 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
   );
 }
 
-/** Error: what happened, why, what to do. */
-export function ErrorFace({ trouble, onRetry }: { trouble: Trouble; onRetry?: () => void }) {
+/** Error: what happened, why, what to do. What is forbidden is no fault; where asking again does not help it is not offered. */
+export function ErrorFace({ trouble, onRetry, retrying = false }: { trouble: Trouble; onRetry?: () => void; retrying?: boolean }) {
+  const forbidden = trouble.status === 403;
+  const gone = trouble.status === 404;
   return (
     <div className={`card ${classes.error}`} role="alert">
-      <ToneIcon tone="bad" size={22} />
+      {forbidden ? <IconLock size={22} aria-hidden className={classes.lock} /> : <ToneIcon tone="bad" size={22} />}
       <div>
         <h2>{trouble.title}</h2>
         {trouble.detail && <p className="quiet">{trouble.detail}</p>}
         {trouble.fix && <p>{trouble.fix}</p>}
-        {onRetry && (
-          <Button variant="default" size="xs" mt={12} leftSection={<IconRefresh size={14} />} onClick={onRetry}>
+        {onRetry && !forbidden && !gone && (
+          <Button variant="default" size="xs" mt={12} leftSection={<IconRefresh size={14} />} loading={retrying} onClick={onRetry}>
             Try again
           </Button>
         )}

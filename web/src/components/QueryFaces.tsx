@@ -1,12 +1,26 @@
 import type { UseQueryResult } from '@tanstack/react-query';
-import type { ReactNode } from 'react';
-import { troubleFrom } from '../api/errors';
+import { useState, type ReactNode } from 'react';
+import { troubleFrom, type Trouble } from '../api/errors';
 import { useNow } from '../lib/clock';
 import { age } from '../lib/format';
 import { ErrorFace, Loading, Note } from './Faces';
 
+type Asked<T> = Pick<UseQueryResult<T>, 'data' | 'error' | 'errorUpdateCount'>;
+
+/**
+ * Why there is nothing to show; null while it loads for the first time and
+ * once there is something. It stays while the question is asked again: a
+ * reason that blinks away with every try cannot be read.
+ */
+export function useTrouble<T>({ data, error, errorUpdateCount }: Asked<T>): Trouble | null {
+  const [last, setLast] = useState<Error | null>(null);
+  if (error !== null && error !== last) setLast(error);
+  const why = error ?? last;
+  return data !== undefined || why === null || errorUpdateCount === 0 ? null : troubleFrom(why);
+}
+
 interface FacesProps<T> {
-  query: Pick<UseQueryResult<T>, 'isPending' | 'data' | 'error' | 'refetch' | 'dataUpdatedAt' | 'isError'>;
+  query: Asked<T> & Pick<UseQueryResult<T>, 'refetch' | 'dataUpdatedAt' | 'isError' | 'isFetching'>;
   /** What is loaded, for those who do not see the outline. */
   label: string;
   rows?: number;
@@ -16,8 +30,9 @@ interface FacesProps<T> {
 
 /** Loading, error and stale for one answer; empty is the children's, who know what to do next. */
 export function QueryFaces<T>({ query, label, rows = 4, height, children }: FacesProps<T>) {
-  if (query.isPending) return <Loading rows={rows} height={height} label={label} />;
-  if (query.data === undefined) return <ErrorFace trouble={troubleFrom(query.error)} onRetry={() => void query.refetch()} />;
+  const trouble = useTrouble(query);
+  if (trouble) return <ErrorFace trouble={trouble} retrying={query.isFetching} onRetry={() => void query.refetch()} />;
+  if (query.data === undefined) return <Loading rows={rows} height={height} label={label} />;
   return (
     <>
       {query.isError && <Stale since={query.dataUpdatedAt} why={troubleFrom(query.error).title} />}
@@ -27,7 +42,7 @@ export function QueryFaces<T>({ query, label, rows = 4, height, children }: Face
 }
 
 /** What is shown is old: how old, and why. */
-function Stale({ since, why }: { since: number; why: string }) {
+export function Stale({ since, why }: { since: number; why: string }) {
   const now = useNow();
   return (
     <div style={{ marginBottom: 14 }}>

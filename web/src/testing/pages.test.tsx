@@ -2,7 +2,7 @@
 // sends what it shows. Method: the whole dashboard at an address, with answers
 // given by route.
 
-import { cleanup, screen, waitFor, within } from '@testing-library/react';
+import { cleanup, fireEvent, screen, waitFor, within } from '@testing-library/react';
 import { expect, it } from 'vitest';
 import { at, cluster, node } from './fixtures';
 import { openPage, type Answer } from './page';
@@ -159,4 +159,14 @@ it('keeps the data and says how old it is when an answer fails later', async () 
   void client.invalidateQueries({ queryKey: ['users'] });
   await screen.findByText(/What you see is .* old/);
   expect(screen.getAllByText('bob').length).toBeGreaterThan(0);
+});
+
+it('narrows a long list of clusters by name and by health, and says how many it shows', async () => {
+  const many = Array.from({ length: 10 }, (_, i) => cluster({ id: `c-${i}`, name: `shop-${i}`, observedAt: now, ...(i === 7 && { verdict: { level: 'down' as const, sentence: 'Down: no primary answers.' } }) }));
+  open('/clusters', { 'GET /clusters': { clusters: many } });
+  await screen.findByText('10 clusters');
+  fireEvent.click(screen.getByRole('button', { name: 'Not healthy' }));
+  await screen.findByText('1 of 10 clusters');
+  fireEvent.change(screen.getByLabelText(/Only clusters/), { target: { value: 'shop-1' } });
+  await screen.findByText('No cluster has “shop-1” in its name, engine or primary');
 });

@@ -5,11 +5,13 @@ import type { AuditRow } from '../../api/types';
 import { Age } from '../../components/Age';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
-import { dateTime, milliseconds, sentenceCase } from '../../lib/format';
+import { useReturnFocus } from '../../components/returnFocus';
+import { dateTime, sentenceCase } from '../../lib/format';
 import { cli } from '../../lib/cli';
 import { useOperation } from '../operations/queries';
 import { Steps } from '../operations/Steps';
 import { OutcomeBadge } from './AuditLine';
+import { sourceWord, stallWords } from './outcome';
 import classes from './AuditTab.module.css';
 
 /** What was done, a sentence a row; each opens its details. */
@@ -47,10 +49,10 @@ export function AuditRows({ rows, onOpen, withCluster = false }: { rows: readonl
                 <OutcomeBadge row={r} />
               </td>
               <td className="num nowrap" data-label="Write stall">
-                {r.stallMs === null ? <span className="faint">none</span> : milliseconds(r.stallMs)}
+                {r.stallMs === null ? <span className="faint">{stallWords(r)}</span> : stallWords(r)}
               </td>
               <td data-label="From">
-                {r.source}
+                {sourceWord[r.source] ?? r.source}
                 <span className={classes.under}>
                   {r.role}
                   {r.ip ? `, ${r.ip}` : ''}
@@ -66,6 +68,7 @@ export function AuditRows({ rows, onOpen, withCluster = false }: { rows: readonl
 
 /** One row in depth, at the side of the page. */
 export function AuditDrawer({ row, onClose }: { row: AuditRow | undefined; onClose: () => void }) {
+  useReturnFocus();
   return (
     <Drawer opened onClose={onClose} position="right" size={640} padding={24} title={<span className={classes.title}>What happened</span>} closeButtonProps={{ 'aria-label': 'Close' }}>
       {row ? (
@@ -96,19 +99,20 @@ function Detail({ row, cluster }: { row: AuditRow; cluster: string }) {
         <div>
           <dt>Who</dt>
           <dd>
-            {row.who}, {row.role}
+            {row.who}
+            {row.role ? `, role ${row.role}` : ''}
           </dd>
         </div>
         <div>
           <dt>From</dt>
           <dd>
-            {row.source}
+            {sourceWord[row.source] ?? row.source}
             {row.ip ? `, ${row.ip}` : ''}
           </dd>
         </div>
         <div>
           <dt>Write stall</dt>
-          <dd className="num">{row.stallMs === null ? 'none' : milliseconds(row.stallMs)}</dd>
+          <dd className="num">{stallWords(row)}</dd>
         </div>
         {row.hash && (
           <div>

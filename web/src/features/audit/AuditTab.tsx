@@ -5,6 +5,7 @@ import { has } from '../../api/capabilities';
 import { troubleFrom } from '../../api/errors';
 import type { AuditChain, AuditOutcome } from '../../api/types';
 import { StatusBadge } from '../../components/Badges';
+import { Stale, useTrouble } from '../../components/QueryFaces';
 import { Empty, ErrorFace, Loading } from '../../components/Faces';
 import { may, useRole } from '../session/session';
 import { AuditDrawer, AuditRows } from './AuditRows';
@@ -22,16 +23,18 @@ export function AuditTab() {
   const { row: open, outcome = 'all' } = route.useSearch();
   const navigate = useNavigate();
   const audit = useAudit(id);
+  const trouble = useTrouble(audit);
   const role = useRole();
   const patch = (change: { row?: string; outcome?: string }) => void navigate({ to: '.', search: (old) => ({ ...old, ...change }), replace: true, resetScroll: false });
 
-  if (audit.isPending) return <Loading rows={6} height={48} label="Loading the audit" />;
-  if (audit.data === undefined) return <ErrorFace trouble={troubleFrom(audit.error)} onRetry={() => void audit.refetch()} />;
+  if (trouble) return <ErrorFace trouble={trouble} retrying={audit.isFetching} onRetry={() => void audit.refetch()} />;
+  if (audit.data === undefined) return <Loading rows={6} height={48} label="Loading the audit" />;
   const all = audit.data.pages.flatMap((p) => p.rows);
   const rows = outcome === 'all' ? all : all.filter((r) => r.outcome === outcome);
   const shown = all.find((r) => r.id === open);
   return (
     <>
+      {audit.isError && <Stale since={audit.dataUpdatedAt} why={troubleFrom(audit.error).title} />}
       <div className={classes.tools}>
         <div className={classes.filters} role="group" aria-label="Show only">
           {filters.map((f) => (

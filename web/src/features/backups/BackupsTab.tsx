@@ -17,7 +17,7 @@ import { Facts, Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { SecretDialog } from '../../components/SecretDialog';
 import { cli } from '../../lib/cli';
-import { bytes, dateTime, group, milliseconds, sentenceCase } from '../../lib/format';
+import { bytes, dateTime, group, milliseconds, sentenceCase, unknown } from '../../lib/format';
 import { useCluster } from '../clusters/queries';
 import { whyNot } from '../clusters/can';
 import { may, useRole } from '../session/session';
@@ -69,7 +69,7 @@ export function BackupsTab() {
                 </>
               }
             >
-              {b.sentence && <p>{sentenceCase(b.sentence)}</p>}
+              {b.sentence && list.length > 0 && <p>{sentenceCase(b.sentence)}</p>}
               <WindowBar backups={list} schedule={b.schedule} earliest={b.window?.earliest ?? null} latest={b.window?.latest ?? null} />
               <Drill data={b} />
               <Facts
@@ -149,7 +149,7 @@ function List({ backups, onOpen, operate, administer }: { backups: readonly Back
       ),
       kind: 'wide',
     },
-    { head: 'Size', cell: (b) => bytes(b.bytes), kind: 'num' },
+    { head: 'Size', cell: (b) => (b.state === 'failed' ? unknown : bytes(b.bytes)), kind: 'num' },
     { head: 'Keys', cell: (b) => (b.state === 'running' ? '–' : group(b.keys)), kind: 'num' },
     { head: 'Restore took', cell: (b) => (b.restoreMs === null ? <span className="faint">not measured</span> : milliseconds(b.restoreMs)), kind: 'num' },
     {

@@ -25,6 +25,8 @@ it('reads schedules', () => {
   expect(scheduleMs('0 3 * * *')).toBe(24 * hour);
   expect(scheduleMs('*/7 1-5 * * 2')).toBeNull();
   expect(scheduleWords('0 3 * * *')).toBe('each day at 03:00');
-  expect(scheduleWords('@every 24h')).toBe('every 24 h');
+  expect(scheduleWords('@every 24h')).toBe('every day');
+  expect(scheduleWords('@every 168h')).toBe('every 7 days');
+  expect(scheduleWords('@every 36h')).toBe('every 36 h');
   expect(scheduleWords('')).toBe('only by hand');
 });

@@ -47,6 +47,8 @@ export function gaps(backups: readonly Backup[], schedule: string, now: number):
 export function scheduleWords(schedule: string): string {
   if (schedule === '') return 'only by hand';
   const every = /^@every\s+(.+)$/.exec(schedule);
+  const hours = /^(\d+)h$/.exec(every?.[1] ?? '');
+  if (hours && Number(hours[1]) % 24 === 0) return hours[1] === '24' ? 'every day' : `every ${Number(hours[1]) / 24} days`;
   if (every) return `every ${every[1]!.replace(/h/, ' h ').replace(/m/, ' min ').replace(/s/, ' s').trim()}`;
   const daily = /^(\d+) (\d+) \* \* \*$/.exec(schedule);
   if (daily) return `each day at ${daily[2]!.padStart(2, '0')}:${daily[1]!.padStart(2, '0')}`;

@@ -1,18 +1,20 @@
-import { Link } from '@tanstack/react-router';
-import { Button } from '@mantine/core';
-import { IconArrowRight, IconPlus } from '@tabler/icons-react';
+import { Button, TextInput } from '@mantine/core';
+import { IconArrowRight, IconPlus, IconSearch } from '@tabler/icons-react';
+import { getRouteApi, Link, useNavigate } from '@tanstack/react-router';
+import { useState } from 'react';
 import { has } from '../../api/capabilities';
-import { troubleFrom } from '../../api/errors';
 import type { BackupSummary, ClusterSummary } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { StatusBadge, ToneIcon } from '../../components/Badges';
 import { Command } from '../../components/Copy';
 import { Empty, ErrorFace, Loading } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
+import { Pills } from '../../components/Page';
+import { useTrouble } from '../../components/QueryFaces';
 import { Sparkline } from '../../components/Sparkline';
 import { cli } from '../../lib/cli';
 import { useStale } from '../../lib/clock';
-import { bytes, rate, toNumber } from '../../lib/format';
+import { bytes, count, rate, toNumber } from '../../lib/format';
 import { bySeverity, splitVerdict, tally, verdictTone } from '../../lib/severity';
 import { useBackups } from '../backups/queries';
 import { may, useRole } from '../session/session';
@@ -20,8 +22,11 @@ import classes from './ClusterListPage.module.css';
 import { engineName } from './engine';
 import { useClusters } from './queries';
 
+const route = getRouteApi('/shell/clusters');
+
 export function ClusterListPage() {
   const clusters = useClusters();
+  const trouble = useTrouble(clusters);
   return (
     <>
       <title>Clusters · Baton</title>
@@ -30,17 +35,59 @@ export function ClusterListPage() {
         {clusters.data && clusters.data.length > 0 && <Strip clusters={clusters.data} />}
         <NewButtons />
       </header>
-      {clusters.isPending ? (
-        <Loading rows={3} height={84} label="Loading the clusters" />
+      {trouble ? (
+        <ErrorFace trouble={trouble} retrying={clusters.isFetching} onRetry={() => void clusters.refetch()} />
       ) : clusters.data === undefined ? (
-        <ErrorFace trouble={troubleFrom(clusters.error)} onRetry={() => void clusters.refetch()} />
+        <Loading rows={3} height={84} label="Loading the clusters" />
       ) : clusters.data.length === 0 ? (
         <QuickStart />
       ) : (
-        <List clusters={bySeverity(clusters.data)} />
+        <Filtered clusters={bySeverity(clusters.data)} />
       )}
     </>
   );
+}
+
+/** Fewer clusters than this are read at a glance. */
+const filterFrom = 9;
+
+/** The list, and above a long one what narrows it. */
+function Filtered({ clusters }: { clusters: ClusterSummary[] }) {
+  const { q: asked = '', only } = route.useSearch();
+  const navigate = useNavigate();
+  // The address follows a moment after the key.
+  const [q, setQ] = useState(asked);
+  const show = (change: { q?: string; only?: 'trouble' }) => {
+    if ('q' in change) setQ(change.q ?? '');
+    void navigate({ to: '/clusters', search: (old) => ({ ...old, ...change }), replace: true, resetScroll: false });
+  };
+  if (clusters.length < filterFrom && q === '' && only === undefined) return <List clusters={clusters} />;
+  const found = clusters.filter((c) => (only === undefined || c.verdict.level !== 'healthy') && matches(c, q));
+  return (
+    <>
+      <div className={classes.filters}>
+        <TextInput size="xs" aria-label="Only clusters with this in their name, engine or primary" placeholder="Name, engine or primary" leftSection={<IconSearch size={15} aria-hidden />} value={q} onChange={(e) => show({ q: e.currentTarget.value || undefined })} />
+        <Pills label="Which clusters" value={only ?? 'all'} onChange={(v) => show({ only: v === 'trouble' ? 'trouble' : undefined })} options={[{ value: 'all', label: 'All' }, { value: 'trouble', label: 'Not healthy' }]} />
+        <span className="faint" role="status">
+          {found.length === clusters.length ? count(clusters.length, 'cluster') : `${found.length} of ${count(clusters.length, 'cluster')}`}
+        </span>
+      </div>
+      {found.length > 0 ? (
+        <List clusters={found} />
+      ) : (
+        <Empty title={q === '' ? 'Every cluster is healthy' : `No cluster has “${q}” in its name, engine or primary`}>
+          <Button variant="default" onClick={() => show({ q: undefined, only: undefined })}>
+            Show all
+          </Button>
+        </Empty>
+      )}
+    </>
+  );
+}
+
+function matches(c: ClusterSummary, q: string): boolean {
+  const part = q.trim().toLowerCase();
+  return [c.name, engineName(c.engine), c.primary?.node ?? ''].some((t) => t.toLowerCase().includes(part));
 }
 
 /** The two ways to a further cluster. */

@@ -3,13 +3,14 @@ import { IconArrowsExchange, IconChevronDown } from '@tabler/icons-react';
 import { getRouteApi, Link, Outlet, useMatchRoute, useNavigate } from '@tanstack/react-router';
 import { lazy, Suspense, useState } from 'react';
 import { has } from '../../api/capabilities';
-import { troubleFrom } from '../../api/errors';
 import { useWatch } from '../../api/feed';
 import type { ClusterDetail } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { isLead, RoleBadge, StatusBadge, ToneIcon } from '../../components/Badges';
 import { ErrorFace, Loading } from '../../components/Faces';
+import { Guarded } from '../../components/Guarded';
 import { BatonGlyph } from '../../components/Logo';
+import { useTrouble } from '../../components/QueryFaces';
 import { Sparkline } from '../../components/Sparkline';
 import { useStale } from '../../lib/clock';
 import { bytes, rate, sentenceCase, toNumber } from '../../lib/format';
@@ -34,6 +35,7 @@ export function ClusterPage() {
   const match = useMatchRoute();
   useWatch(id);
   const cluster = useCluster(id);
+  const trouble = useTrouble(cluster);
 
   // The operation on top of the page: the one in the URL, else the one that
   // was seen running. It stays after it ended, so that the result is read.
@@ -43,14 +45,16 @@ export function ClusterPage() {
   const op = search.op ?? (followed?.cluster === id ? followed.op : null);
   const onOperationPage = !!match({ to: '/clusters/$id/operations/$op', params: { id } });
 
-  if (cluster.isPending) return <Loading rows={3} height={120} label="Loading the cluster" />;
   if (cluster.data === undefined) {
     return (
       <>
-        <nav className={classes.crumbs} aria-label="Breadcrumb">
-          <Link to="/clusters">Clusters</Link> <span aria-hidden="true">/</span> <span>{id}</span>
-        </nav>
-        <ErrorFace trouble={troubleFrom(cluster.error)} onRetry={() => void cluster.refetch()} />
+        <Crumbs name={id} />
+        {trouble ? <ErrorFace trouble={trouble} retrying={cluster.isFetching} onRetry={() => void cluster.refetch()} /> : <Outline />}
+        {trouble?.status === 404 && (
+          <p className={classes.elsewhere}>
+            <Link to="/clusters">All clusters</Link>
+          </p>
+        )}
       </>
     );
   }
@@ -60,9 +64,7 @@ export function ClusterPage() {
   return (
     <>
       <title>{`${c.name} · Baton`}</title>
-      <nav className={classes.crumbs} aria-label="Breadcrumb">
-        <Link to="/clusters">Clusters</Link> <span aria-hidden="true">/</span> <span>{c.name}</span>
-      </nav>
+      <Crumbs name={c.name} />
       <FailsafeNote cluster={c} />
       {op !== null && !onOperationPage ? (
         <OperationPanel
@@ -77,7 +79,7 @@ export function ClusterPage() {
       ) : (
         !onOperationPage && <Head cluster={c} onPromote={(node) => patch({ promote: node })} />
       )}
-      <nav className={classes.tabs} aria-label={`${c.name}: views`}>
+      <nav ref={showPresent} className={classes.tabs} aria-label={`${c.name}: views`}>
         <Tab to="/clusters/$id" id={id} exact>
           Overview
         </Tab>
@@ -122,6 +124,31 @@ export function ClusterPage() {
         )}
       </Suspense>
     </>
+  );
+}
+
+/** On small screens the row of tabs scrolls: the present one is brought into sight. */
+function showPresent(tabs: HTMLElement | null) {
+  const on = tabs?.querySelector<HTMLElement>('[aria-current=page]');
+  if (tabs && on) tabs.scrollLeft = on.offsetLeft - (tabs.clientWidth - on.clientWidth) / 2;
+}
+
+function Crumbs({ name }: { name: string }) {
+  return (
+    <nav className={classes.crumbs} aria-label="Breadcrumb">
+      <Link to="/clusters">Clusters</Link> <span aria-hidden="true">/</span> <span>{name}</span>
+    </nav>
+  );
+}
+
+/** The page's outline while it loads: what comes stands where it will stand. */
+function Outline() {
+  return (
+    <div className={classes.outline}>
+      <Loading rows={1} height={36} label="Loading the cluster" />
+      <Loading rows={1} height={54} label="Loading its figures" />
+      <Loading rows={1} height={300} label="Loading its nodes" />
+    </div>
   );
 }
 
@@ -220,14 +247,21 @@ function PromoteMenu({ cluster: c, onPromote }: { cluster: ClusterDetail; onProm
   const session = useSession();
   const nodes = c.nodes.filter((n) => !isLead(n.role));
   if (nodes.length === 0) return null;
+  if (!mayPromote(session.data?.role)) {
+    return (
+      <Guarded className={classes.promote} size="md" leftSection={<IconArrowsExchange size={18} />} why="Your role may look, not promote. Ask an administrator for the role operator." onClick={() => {}}>
+        Promote
+      </Guarded>
+    );
+  }
   return (
     <Menu position="bottom-end" width={340} shadow="md">
       <Menu.Target>
-        <Button className={classes.promote} size="md" leftSection={<IconArrowsExchange size={18} />} rightSection={<IconChevronDown size={16} />} disabled={!mayPromote(session.data?.role)}>
+        <Button className={classes.promote} size="md" leftSection={<IconArrowsExchange size={18} />} rightSection={<IconChevronDown size={16} />}>
           Promote
         </Button>
       </Menu.Target>
-      <Menu.Dropdown>
+      <Menu.Dropdown className={classes.nodes}>
         <Menu.Label>Which node shall be the {leadWord(c.engine)}?</Menu.Label>
         {nodes.map((n) => (
           <Menu.Item key={n.name} onClick={() => onPromote(n.name)}>

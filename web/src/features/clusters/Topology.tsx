@@ -1,17 +1,18 @@
 import { useElementSize } from '@mantine/hooks';
 import { IconPlugConnectedX } from '@tabler/icons-react';
+import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
-import type { ClusterDetail, Link } from '../../api/types';
+import type { ClusterDetail, Link as Replication } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { RoleIcon, ToneIcon } from '../../components/Badges';
 import { useStale } from '../../lib/clock';
-import { bytes, lagSeconds, rate, sentenceCase, toNumber } from '../../lib/format';
+import { bytes, count, lagSeconds, rate, sentenceCase, toNumber } from '../../lib/format';
 import { nodeTone } from '../../lib/severity';
 import { cardHeight, leadHeight, place, type Edge, type Placed } from './layout';
 import classes from './Topology.module.css';
 
 /** The lag of a link in words: "in step", "12 KiB, 40 ms behind", "link down". */
-function lagWords(link: Pick<Link, 'up' | 'lagBytes' | 'lagSeconds'>): string {
+function lagWords(link: Pick<Replication, 'up' | 'lagBytes' | 'lagSeconds'>): string {
   if (!link.up) return 'link down';
   const b = toNumber(link.lagBytes);
   const s = toNumber(link.lagSeconds);
@@ -34,6 +35,11 @@ export function Topology({ cluster, onNode }: { cluster: ClusterDetail; onNode: 
             {layout.zones.map((z) => (
               <div key={z.lane} className={classes.zone} data-lane={z.lane} data-narrow={layout.narrow || undefined} style={{ left: z.x, top: z.y, width: z.width, height: z.height }}>
                 <span>{zoneTitle(cluster.engine, z.lane)}</span>
+                {z.more > 0 && (
+                  <Link to="/clusters/$id/nodes" params={{ id: cluster.id }} className={classes.more}>
+                    {count(z.more, 'more node')}: see all
+                  </Link>
+                )}
               </div>
             ))}
             <svg className={classes.lines} width={layout.width} height={layout.height} aria-hidden="true">
@@ -62,7 +68,7 @@ export function Topology({ cluster, onNode }: { cluster: ClusterDetail; onNode: 
 
 function zoneTitle(engine: string, lane: 'sync' | 'async'): string {
   if (lane === 'async') return 'Clones: they copy, they do not vote';
-  return engine === 'eventstore' ? 'Followers: they vote' : 'Replicas: copied to asynchronously';
+  return engine === 'eventstore' ? 'Followers: they vote' : 'Replicas: they can take over';
 }
 
 function Line({ edge, flowing }: { edge: Edge; flowing: boolean }) {
@@ -74,7 +80,7 @@ function Line({ edge, flowing }: { edge: Edge; flowing: boolean }) {
   );
 }
 
-function Card({ placed, width, link, writes, narrow, onOpen }: { placed: Placed; width: number; link: Link | undefined; writes: number | null; narrow: boolean; onOpen: () => void }) {
+function Card({ placed, width, link, writes, narrow, onOpen }: { placed: Placed; width: number; link: Replication | undefined; writes: number | null; narrow: boolean; onOpen: () => void }) {
   const { node, lane } = placed;
   const tone = nodeTone[node.status.level] ?? 'unknown';
   const stale = useStale(node.lastUpdate);

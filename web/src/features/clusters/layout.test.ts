@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ClusterNode, Link } from '../../api/types';
 import { node } from '../../testing/fixtures';
-import { cardHeight, lanes, leadHeight, place } from './layout';
+import { cardHeight, lanes, leadHeight, maxLane, place } from './layout';
 
 const five: ClusterNode[] = [
   node({ name: 'n-10', role: 'clone' }), node({ name: 'n-3', role: 'follower' }), node({ name: 'n-1', role: 'leader' }),
@@ -42,6 +42,13 @@ describe('place', () => {
       }
     });
   }
+  it('draws the nodes in trouble of a lane of many, and counts the others', () => {
+    const many = Array.from({ length: 50 }, (_, i) => node({ name: `n-${i}`, role: i === 0 ? 'leader' : 'clone', lagBytes: i === 30 ? '900' : '0', status: { level: i === 44 ? 'down' : 'up', sentence: '' } }));
+    const p = place(many, [], 900);
+    expect(p.cards).toHaveLength(1 + maxLane);
+    expect(p.cards.map((c) => c.node.name)).toEqual(expect.arrayContaining(['n-30', 'n-44']));
+    expect(p.zones.map((z) => z.more)).toEqual([49 - maxLane]);
+  });
   it('draws nothing for links to nodes it does not know', () => {
     expect(place(five, [link('gone'), link('n-1')], 900).edges).toEqual([]);
   });

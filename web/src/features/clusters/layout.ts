@@ -19,6 +19,8 @@ export interface Edge {
 
 export interface Zone {
   lane: 'sync' | 'async';
+  /** Nodes of the lane that have no card. */
+  more: number;
   x: number;
   y: number;
   width: number;
@@ -41,6 +43,10 @@ export const leadHeight = 108;
 const gap = 14;
 const zonePad = 16;
 const zoneTitle = 28;
+/** A lane has this many cards at most: a picture of more says less than the table. */
+export const maxLane = 8;
+/** The line under the cards that says how many more there are. */
+const moreLine = 26;
 const zoneGap = 20;
 /** Below this width the lead stands above the others instead of beside them. */
 const narrowBelow = 640;
@@ -66,6 +72,15 @@ export function lanes(nodes: readonly ClusterNode[]): { lead: ClusterNode | null
   };
 }
 
+const trouble = { down: 0, degraded: 1, unknown: 2, up: 3 } as const;
+
+/** The nodes of a lane that get a card: those in trouble before those far behind before the others, then in the order given. */
+function shown(group: readonly ClusterNode[]): ClusterNode[] {
+  if (group.length <= maxLane) return [...group];
+  const worst = [...group].sort((a, b) => (trouble[a.status.level] ?? 2) - (trouble[b.status.level] ?? 2) || Number(b.lagBytes ?? 0) - Number(a.lagBytes ?? 0)).slice(0, maxLane);
+  return group.filter((n) => worst.includes(n));
+}
+
 /** Places cards and edges in a drawing of the given width. Pure: the same input gives the same picture. */
 export function place(nodes: readonly ClusterNode[], links: readonly Link[], width: number): Layout {
   const narrow = width < narrowBelow;
@@ -80,9 +95,11 @@ export function place(nodes: readonly ClusterNode[], links: readonly Link[], wid
   let y = narrow && first ? leadHeight + 40 : 0;
   for (const [lane, group] of [['sync', follow], ['async', apart]] as const) {
     if (group.length === 0) continue;
-    const height = zoneTitle + zonePad + group.length * cardHeight + (group.length - 1) * gap + zonePad / 2;
-    zones.push({ lane, x: zoneX, y, width: zoneWidth, height });
-    group.forEach((node, i) => cards.push({ node, lane, x: columnX, y: y + zoneTitle + zonePad / 2 + i * (cardHeight + gap) }));
+    const cardsOf = shown(group);
+    const more = group.length - cardsOf.length;
+    const height = zoneTitle + zonePad + cardsOf.length * cardHeight + (cardsOf.length - 1) * gap + (more > 0 ? moreLine : 0) + zonePad / 2;
+    zones.push({ lane, more, x: zoneX, y, width: zoneWidth, height });
+    cardsOf.forEach((node, i) => cards.push({ node, lane, x: columnX, y: y + zoneTitle + zonePad / 2 + i * (cardHeight + gap) }));
     y += height + zoneGap;
   }
   const height = Math.max(y - zoneGap, leadHeight);

@@ -8,7 +8,7 @@ import { inUnit, niceTop, pieces, pointsOf, thin, valuesAt } from './series';
 const height = 132;
 const pad = { left: 0, right: 2, top: 20, bottom: 20 };
 /** Lines beyond these are told apart by the legend's words only. */
-const strokes = ['var(--baton-text)', 'var(--ok)', 'var(--warn)', 'var(--bad)', 'var(--ink-3)'];
+const strokes = ['var(--line-a)', 'var(--line-b)', 'var(--line-c)', 'var(--line-d)', 'var(--ink-3)'];
 const dashes = ['', '6 3', '2 3', '9 3 2 3', '1 4'];
 
 interface ChartProps {

@@ -7,11 +7,13 @@ import type { JoinToken } from '../../api/types';
 import dialog from '../../components/ActionDialog.module.css';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading } from '../../components/Faces';
+import { useReturnFocus } from '../../components/returnFocus';
 import { useNow } from '../../lib/clock';
 import { age } from '../../lib/format';
 
 /** The command that makes any Linux machine a host. It works once and for a while. */
 export function JoinDialog({ onClose }: { onClose: () => void }) {
+  useReturnFocus();
   const token = useMutation({ mutationFn: () => api.post<JoinToken>('/hosts/join-token') });
   const { mutate } = token;
   useEffect(() => mutate(), [mutate]);

@@ -1,12 +1,14 @@
 import { Button, Drawer } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
 import { has } from '../../api/capabilities';
-import type { ClusterDetail, ClusterNode } from '../../api/types';
 import { troubleFrom } from '../../api/errors';
+import type { ClusterDetail, ClusterNode } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { isLead, RoleBadge, StatusBadge } from '../../components/Badges';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
+import { Stale, useTrouble } from '../../components/QueryFaces';
+import { useReturnFocus } from '../../components/returnFocus';
 import { bytes, group, lagSeconds, sentenceCase, unknown } from '../../lib/format';
 import { nodeTone } from '../../lib/severity';
 import { cli } from '../../lib/cli';
@@ -26,6 +28,7 @@ interface DrawerProps {
 /** One node in depth: can it be promoted and why, then every fact with its age. */
 export function NodeDrawer({ cluster, name, onClose, onPromote }: DrawerProps) {
   const node = cluster.nodes.find((n) => n.name === name);
+  useReturnFocus();
   return (
     <Drawer opened onClose={onClose} position="right" size={640} padding={24} title={<span className={classes.title}>{name}</span>} closeButtonProps={{ 'aria-label': 'Close' }}>
       {node ? (
@@ -42,6 +45,7 @@ export function NodeDrawer({ cluster, name, onClose, onPromote }: DrawerProps) {
 function Body({ cluster, node: n, onPromote }: { cluster: ClusterDetail; node: ClusterNode; onPromote: (node: string) => void }) {
   const session = useSession();
   const report = useReport(cluster.id, n.name);
+  const trouble = useTrouble(report);
   const lead = isLead(n.role);
   const facts: [string, React.ReactNode][] = [
     ['Lag', n.lagBytes === null ? (lead ? 'leads' : unknown) : `${bytes(n.lagBytes)}${n.lagSeconds !== null ? `, ${lagSeconds(n.lagSeconds)}` : ''}`],
@@ -78,12 +82,13 @@ function Body({ cluster, node: n, onPromote }: { cluster: ClusterDetail; node: C
             </span>
           )}
         </div>
-        {report.isPending ? (
-          <Loading rows={5} height={36} label="Checking" />
+        {trouble ? (
+          <ErrorFace trouble={trouble} retrying={report.isFetching} onRetry={() => void report.refetch()} />
         ) : report.data === undefined ? (
-          <ErrorFace trouble={troubleFrom(report.error)} onRetry={() => void report.refetch()} />
+          <Loading rows={5} height={36} label="Checking" />
         ) : (
           <>
+            {report.isError && <Stale since={report.dataUpdatedAt} why={troubleFrom(report.error).title} />}
             <Note tone={report.data.promotable ? 'ok' : lead ? 'unknown' : 'warn'} title={report.data.promotable ? 'Yes' : 'No'}>
               <p>{sentenceCase(bareReason(report.data.reason) || 'it passes every check')}</p>
             </Note>
@@ -92,18 +97,14 @@ function Body({ cluster, node: n, onPromote }: { cluster: ClusterDetail; node: C
             </div>
           </>
         )}
-        {!lead && (
-          <Button onClick={() => onPromote(n.name)} disabled={!mayPromote(session.data?.role)}>
-            Promote {n.name}
-          </Button>
-        )}
-        {has('POST /terminal/tickets') && may.operate(session.data?.role) && (
-          <p>
-            <Link to="/clusters/$id/terminal" params={{ id: cluster.id }} search={{ on: n.name }}>
+        <div className={classes.buttons}>
+          {!lead && mayPromote(session.data?.role) && <Button onClick={() => onPromote(n.name)}>Promote {n.name}</Button>}
+          {has('POST /terminal/tickets') && may.operate(session.data?.role) && (
+            <Button component={Link} variant="default" {...({ to: '/clusters/$id/terminal', params: { id: cluster.id }, search: { on: n.name } } as object)}>
               Open a terminal on {n.name}
-            </Link>
-          </p>
-        )}
+            </Button>
+          )}
+        </div>
         <Command value={cli.explain(cluster.id, n.name)} prompt label="Copy the command that prints this report" />
       </section>
       <section>

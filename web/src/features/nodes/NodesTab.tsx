@@ -218,8 +218,8 @@ function Row({ node: n, onOpen, onPromote, menu }: { node: ClusterNode; onOpen: 
         <span className={classes.under}>by {n.observedBy || 'nobody'}</span>
       </td>
       <td className={classes.actions}>
-        {!lead && (
-          <Button size="xs" variant="default" onClick={onPromote} disabled={!mayPromote(session.data?.role)} aria-label={`Promote ${n.name}`}>
+        {!lead && mayPromote(session.data?.role) && (
+          <Button size="xs" variant="default" onClick={onPromote} aria-label={`Promote ${n.name}`}>
             Promote
           </Button>
         )}

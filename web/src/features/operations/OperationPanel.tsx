@@ -12,9 +12,11 @@ import { Age } from '../../components/Age';
 import { RoleBadge, ToneIcon } from '../../components/Badges';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading } from '../../components/Faces';
+import { useTrouble } from '../../components/QueryFaces';
 import { useNow } from '../../lib/clock';
 import { cli } from '../../lib/cli';
 import { ageMs, count, dateTime, group, milliseconds, sentenceCase, toNumber } from '../../lib/format';
+import { sourcePhrase } from '../audit/outcome';
 import { mayPromote, useSession } from '../session/session';
 import classes from './OperationPanel.module.css';
 import { headline, movesPrimary, roleChanges, side, stateTone, stateWord } from './operation';
@@ -33,8 +35,9 @@ interface PanelProps {
 /** One operation: while it runs its steps and the stall, afterwards its result, the proof and the way back. */
 export function OperationPanel({ id, onClose, onSwitchBack }: PanelProps) {
   const operation = useOperation(id);
-  if (operation.isPending) return <Loading rows={1} height={240} label="Loading the operation" />;
-  if (operation.data === undefined) return <ErrorFace trouble={troubleFrom(operation.error)} onRetry={() => void operation.refetch()} />;
+  const trouble = useTrouble(operation);
+  if (trouble) return <ErrorFace trouble={trouble} retrying={operation.isFetching} onRetry={() => void operation.refetch()} />;
+  if (operation.data === undefined) return <Loading rows={1} height={240} label="Loading the operation" />;
   const op = operation.data;
   const over = isOver(op.state);
   return (
@@ -57,13 +60,13 @@ export function OperationPanel({ id, onClose, onSwitchBack }: PanelProps) {
         {over && movesPrimary(op) && <Roles op={op} />}
         {over && <After op={op} onSwitchBack={onSwitchBack} />}
         <p className={classes.meta}>
-          {stateWord[op.state]} · asked for by <strong>{op.requester}</strong> ({op.source}) <Age at={op.startedAt} sentence event />
+          {stateWord[op.state]} · asked for by <strong>{op.requester}</strong> {sourcePhrase[op.source] ?? op.source} <Age at={op.startedAt} sentence event />
           {op.reason && <> · “{op.reason}”</>}
         </p>
         {!over && <Cancel op={op} />}
         {over && movesPrimary(op) && has('GET /clusters/{id}/incidents/{operation}') && (
           <Link to="/clusters/$id/incidents/$op" params={{ id: op.cluster, op: op.id }}>
-            Timeline of this incident
+            Timeline: what happened around it
           </Link>
         )}
         <Command value={cli.watch(op.id)} prompt label="Copy the command that follows this operation" />
@@ -85,7 +88,7 @@ function Loss({ op }: { op: Operation }) {
     return (
       <div className={classes.stat}>
         <span className={classes.statLabel}>Acknowledged writes lost</span>
-        <span className={classes.statValue}>{over ? 'Not measured' : '…'}</span>
+        <span className={classes.statValue}>{over ? 'Not measured' : '–'}</span>
         <span className={classes.statNote}>{over ? 'no probe result was recorded' : 'known once the probe’s writes are read back'}</span>
       </div>
     );

@@ -55,7 +55,7 @@ export function Steps({ steps, past }: { steps: readonly OperationStep[]; past: 
             <div className={classes.body}>
               <span className={classes.title}>
                 {s.title}
-                {s.node && <span className={classes.node}>{s.node}</span>}
+                {s.node && !s.title.includes(s.node) && <span className={classes.node}>{s.node}</span>}
               </span>
               <span className={classes.detail}>
                 {s.command && <code className={classes.command}>{s.command}</code>}

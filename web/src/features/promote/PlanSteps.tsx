@@ -24,7 +24,7 @@ export function PlanSteps({ steps }: { steps: readonly PlanStep[] }) {
             <div className={classes.text}>
               <span className={classes.title}>
                 {s.title}
-                {s.node && <span className={classes.node}>{s.node}</span>}
+                {s.node && !s.title.includes(s.node) && <span className={classes.node}>{s.node}</span>}
               </span>
               {s.command && <code className={classes.command}>{s.command}</code>}
               {s.undo && <span className={classes.undo}>If it fails: {s.undo}</span>}

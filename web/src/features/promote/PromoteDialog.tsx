@@ -9,6 +9,9 @@ import { Age } from '../../components/Age';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
 import { BatonGlyph } from '../../components/Logo';
+import { Pills } from '../../components/Page';
+import { Stale, useTrouble } from '../../components/QueryFaces';
+import { useReturnFocus } from '../../components/returnFocus';
 import { useNow } from '../../lib/clock';
 import { ageMs, count, dateTime, milliseconds, sentenceCase, toNumber } from '../../lib/format';
 import { cli } from '../../lib/cli';
@@ -34,6 +37,7 @@ interface DialogProps {
 /** Report, plan, consequence, reason, typed name: in this order, then Promote or a dry run. */
 export function PromoteDialog({ cluster, node, undoOf, onClose, onStarted }: DialogProps) {
   const small = useMediaQuery('(max-width: 700px)');
+  useReturnFocus();
   return (
     <Modal
       opened
@@ -71,21 +75,25 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   const [reason, setReason] = useState('');
   const [trouble, setTrouble] = useState<Trouble | null>(null);
   const [rehearsal, setRehearsal] = useState<Plan | null>(null);
-  const [at, setAt] = useState('');
+  const [scheduled, setScheduled] = useState(false);
+  const [time, setTime] = useState('');
+  const at = scheduled ? time : '';
   const [waiting, setWaiting] = useState<'scheduled' | 'approval' | null>(null);
+  const rehearse = useRef<HTMLButtonElement>(null);
   const changed = useChanged(plan.data?.report ?? null);
 
-  if (plan.isPending) {
+  const unplanned = useTrouble(plan);
+  if (unplanned) {
     return (
       <div className={classes.pad}>
-        <Loading rows={6} height={44} label={`Checking whether ${node} can be promoted`} />
+        <ErrorFace trouble={unplanned} retrying={plan.isFetching} onRetry={() => void plan.refetch()} />
       </div>
     );
   }
   if (plan.data === undefined) {
     return (
       <div className={classes.pad}>
-        <ErrorFace trouble={troubleFrom(plan.error)} onRetry={() => void plan.refetch()} />
+        <Loading rows={6} height={44} label={`Checking whether ${node} can be promoted`} />
       </div>
     );
   }
@@ -93,8 +101,10 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   const allowed = mayPromote(session.data?.role);
   const blocked = whyNotYet({ plan: p, typedName, overrides, reason, busy: promotion.isPending || plan.isPlaceholderData, reportAgeMs: ageMs(p.report.at, now), allowed });
 
+  /** The field says so itself. */
+  const wrongName = typedName !== '' && !node.startsWith(typedName);
   const mayLater = undoOf === null && has('GET /clusters/{id}/schedules');
-  const later = whyNotThen(at, now);
+  const later = scheduled && at === '' ? 'Give the time.' : whyNotThen(at, now);
 
   const send = (dryRun: boolean) => {
     setTrouble(null);
@@ -122,6 +132,8 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
           // A refusal that is about what was seen: show what is true now.
           if (t.status === 409) void plan.refetch();
         },
+        // A button that is off while it works loses the focus.
+        onSettled: () => dryRun && setTimeout(() => document.activeElement === document.body && rehearse.current?.focus()),
       },
     );
   };
@@ -145,6 +157,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   return (
     <form className={classes.grid} onSubmit={submit} data-testid="promote-dialog">
       <div className={classes.read}>
+        {plan.isError && <Stale since={plan.dataUpdatedAt} why={troubleFrom(plan.error).title} />}
         <Section
           no={1}
           title="Report"
@@ -169,7 +182,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
           </Section>
         )}
       </div>
-      <div className={classes.side}>
+      <div className={classes.side} data-refused={p.refused || undefined}>
       <div className={classes.decide}>
         {p.refused ? (
           <Refused plan={p} mayOverride={allowed && undoOf === null} onOverride={setOverrides} />
@@ -200,8 +213,9 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
               />
             </Section>
             {mayLater && (
-              <Section no={5} title="When" aside={at === '' ? 'at once' : 'checked again at that time'}>
-                <TextInput type="datetime-local" aria-label="When; empty means at once" value={at} error={later} onChange={(e) => setAt(e.currentTarget.value)} />
+              <Section no={5} title="When" aside={scheduled ? 'checked again at that time' : undefined}>
+                <Pills label="When" value={scheduled ? 'later' : 'now'} onChange={(v) => setScheduled(v === 'later')} options={[{ value: 'now', label: 'At once' }, { value: 'later', label: 'At a set time' }]} />
+                {scheduled && <TextInput type="datetime-local" aria-label="Time, on this computer’s clock" value={time} error={later} onChange={(e) => setTime(e.currentTarget.value)} />}
               </Section>
             )}
             {needsApproval && (
@@ -224,7 +238,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
                 spellCheck={false}
                 disabled={!allowed}
                 value={typedName}
-                error={trouble?.code === 'typed-name-mismatch' ? trouble.detail || trouble.title : typedName !== '' && !node.startsWith(typedName) ? `That is not ${node}.` : null}
+                error={trouble?.code === 'typed-name-mismatch' ? trouble.detail || trouble.title : wrongName ? `That is not ${node}.` : null}
                 onChange={(e) => {
                   setTypedName(e.currentTarget.value);
                   if (trouble?.code === 'typed-name-mismatch') setTrouble(null);
@@ -236,21 +250,27 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
         {!p.refused && (
           <div className={classes.buttons}>
             <Button type="submit" size="md" disabled={blocked !== null || later !== null} loading={promotion.isPending && !promotion.variables?.dryRun} data-testid="promote">
-              {undoOf ? 'Switch back' : at !== '' ? 'Schedule' : needsApproval ? 'Ask to promote' : 'Promote'} {node}
+              {undoOf ? 'Switch back' : scheduled ? 'Schedule' : needsApproval ? 'Ask to promote' : 'Promote'} {node}
             </Button>
-            <Button variant="default" size="md" leftSection={<IconFlask size={17} />} onClick={() => send(true)} disabled={!allowed || promotion.isPending} loading={promotion.isPending && !!promotion.variables?.dryRun} data-testid="dry-run">
+            <Button ref={rehearse} variant="default" size="md" leftSection={<IconFlask size={17} />} onClick={() => send(true)} disabled={!allowed || promotion.isPending} loading={promotion.isPending && !!promotion.variables?.dryRun} data-testid="dry-run">
               Dry run
             </Button>
             <p className={classes.blocked} aria-live="polite">
-              {blocked ?? ' '}
+              {wrongName ? ' ' : (blocked ?? ' ')}
             </p>
           </div>
         )}
-        {trouble && trouble.code !== 'typed-name-mismatch' && <Refusal trouble={trouble} onShow={onStarted} />}
+        {trouble && trouble.code !== 'typed-name-mismatch' && (
+          <div ref={intoSight}>
+            <Refusal trouble={trouble} onShow={onStarted} />
+          </div>
+        )}
         {rehearsal && (
-          <Note tone={rehearsal.refused ? 'bad' : 'ok'} title={rehearsal.refused ? 'Dry run: it would be refused' : 'Dry run passed. Nothing was changed.'}>
-            <p>{rehearsal.refused ? 'The report says why.' : `${count(rehearsal.steps.length, 'step')} would run. Each step is checked again when it counts, and rolled back if it fails.`}</p>
-          </Note>
+          <div ref={intoSight}>
+            <Note tone={rehearsal.refused ? 'bad' : 'ok'} title={rehearsal.refused ? 'Dry run: it would be refused' : 'Dry run passed. Nothing was changed.'}>
+              <p>{rehearsal.refused ? 'The report says why.' : `${count(rehearsal.steps.length, 'step')} would run. Each step is checked again when it counts, and rolled back if it fails.`}</p>
+            </Note>
+          </div>
         )}
         <div className={classes.cli}>
           <span className="faint">{p.refused ? 'The report on the command line' : 'The same from the command line'}</span>
@@ -260,6 +280,11 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
       </div>
     </form>
   );
+}
+
+/** What was answered is read at once. */
+function intoSight(answer: HTMLElement | null) {
+  answer?.scrollIntoView?.({ block: 'nearest' });
 }
 
 function Section({ no, title, aside, children }: { no: number; title: string; aside?: ReactNode; children: ReactNode }) {

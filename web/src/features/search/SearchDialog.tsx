@@ -5,6 +5,7 @@ import { useNavigate } from '@tanstack/react-router';
 import { useId, useMemo, useState, type KeyboardEvent } from 'react';
 import type { ClusterDetail } from '../../api/types';
 import { pages } from '../../app/pages';
+import { useReturnFocus } from '../../components/returnFocus';
 import { engineName } from '../clusters/engine';
 import { useClusters } from '../clusters/queries';
 import { useHosts } from '../hosts/queries';
@@ -15,6 +16,7 @@ const icons = { cluster: IconHierarchy3, node: IconCircleDot, page: IconLayoutLi
 
 /** Jumps to a cluster, a node or a page by its name. */
 export function SearchDialog({ onClose }: { onClose: () => void }) {
+  useReturnFocus();
   const targets = useTargets();
   const navigate = useNavigate();
   const [typed, setTyped] = useState('');

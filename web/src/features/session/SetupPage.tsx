@@ -2,7 +2,6 @@ import { Button, PasswordInput, TextInput } from '@mantine/core';
 import { Link, useNavigate } from '@tanstack/react-router';
 import { useEffect, useState, type FormEvent } from 'react';
 import { troubleFrom } from '../../api/errors';
-import { Command } from '../../components/Copy';
 import { Loading, Note } from '../../components/Faces';
 import { Door } from './Door';
 import classes from './Door.module.css';
@@ -55,7 +54,7 @@ export function SetupPage() {
       <Door title="Set up Baton" lead="Open the one-use link that Baton printed when it started. It proves that you have access to this machine.">
         <div className={classes.fields}>
           <p className="quiet">It looks like this:</p>
-          <Command value={`${location.origin}/setup#token=…`} />
+          <code className={classes.like}>{location.origin}/setup#token=…</code>
           <p className="quiet">Lost it? Restart Baton: it prints a new one until the first user exists.</p>
         </div>
       </Door>
