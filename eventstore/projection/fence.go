@@ -3,6 +3,7 @@ package projection
 import (
 	_ "embed"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ const (
 	longestSubject = 1 << 20
 	// longestProduct bounds what replacing can make: the text's length times the replacement's.
 	longestProduct = 256 << 20
+	// longestMatch bounds the steps of one match, see [engine.worth].
+	longestMatch = 1 << 27
 	// longestPattern is the length of a regular expression.
 	longestPattern = 4 << 10
 	// longestArray is the longest array that is gone through by what is built in. Its own elements count and holes do too.
@@ -44,11 +47,12 @@ func (e *engine) fence() {
 	array, str := e.prototype("Array"), e.prototype("String")
 	for _, name := range []string{
 		"copyWithin", "entries", "every", "fill", "filter", "find", "findIndex", "findLast", "findLastIndex", "flatMap", "forEach", "includes", "indexOf", "keys",
-		"lastIndexOf", "map", "reduce", "reduceRight", "reverse", "shift", "slice", "some", "sort", "splice", "unshift", "values", "toReversed", "toSorted",
-		"toSpliced", "with",
+		"lastIndexOf", "map", "reduce", "reduceRight", "reverse", "shift", "slice", "some", "splice", "unshift", "values", "toReversed", "toSpliced", "with",
 	} {
 		e.wrap(array, name, e.listed)
 	}
+	e.wrap(array, "sort", e.sorted)
+	e.wrap(array, "toSorted", e.sorted)
 	e.wrap(array, "concat", e.concatenated)
 	e.wrap(array, "flat", e.flattened)
 	e.replace(array, "join", e.join)
@@ -72,6 +76,12 @@ func (e *engine) fence() {
 		e.wrap(str, name, e.subject)
 	}
 	e.wrapSymbol(str, goja.SymIterator, e.subject)
+	for _, name := range []string{"indexOf", "lastIndexOf", "includes"} {
+		e.wrap(str, name, e.found)
+	}
+	if constructor, ok := e.vm.Get("String").(*goja.Object); ok {
+		e.replace(constructor, "raw", e.raw)
+	}
 
 	pattern := e.prototype("RegExp")
 	for _, name := range []string{"exec", "test"} {
@@ -313,13 +323,89 @@ func (e *engine) joined(c goja.FunctionCall, f native) goja.Value {
 	return e.must(f(s, args...))
 }
 
-// subject fences what goes through a text, and replaces in it.
+// subject fences what goes through a text, and splits it or replaces in it.
 func (e *engine) subject(c goja.FunctionCall, f native) goja.Value {
 	s := e.text(c.This, longestSubject)
 	c.This = s
 	c.Arguments = slices.Clone(c.Arguments)
+	if len(c.Arguments) > 0 {
+		c.Arguments[0] = e.needle(s, c.Arguments[0])
+	}
 	e.replacement(s, c.Arguments)
 	return e.timed(c, f)
+}
+
+// needle is what is looked for in s: something that searches by itself, or a text not too long to be compared at each place.
+func (e *engine) needle(s goja.String, v goja.Value) goja.Value {
+	if goja.IsUndefined(v) {
+		return v
+	}
+	if o, ok := v.(*goja.Object); ok {
+		for _, symbol := range []*goja.Symbol{goja.SymReplace, goja.SymSplit} {
+			if _, ok := goja.AssertFunction(o.GetSymbol(symbol)); ok {
+				return v
+			}
+		}
+	}
+	t := e.asText(v)
+	if t.Length() <= s.Length() && t.Length()*s.Length() > longestProduct {
+		panic(e.tooMuch("a text of %d characters is to be looked for in one of %d: that may take too long", t.Length(), s.Length()))
+	}
+	return t
+}
+
+// found fences indexOf and its like.
+func (e *engine) found(c goja.FunctionCall, f native) goja.Value {
+	s := e.text(c.This, longestText)
+	c.This = s
+	if len(c.Arguments) > 0 {
+		if o, ok := c.Arguments[0].(*goja.Object); !ok || o.ClassName() != "RegExp" {
+			c.Arguments = slices.Clone(c.Arguments)
+			c.Arguments[0] = e.needle(s, c.Arguments[0])
+		}
+	}
+	return e.call(c, f)
+}
+
+// raw is String.raw.
+func (e *engine) raw(c goja.FunctionCall) goja.Value {
+	o, ok := c.Argument(0).(*goja.Object)
+	if !ok {
+		panic(e.refuse("String.raw is called for templates"))
+	}
+	parts := e.list(o.Get("raw"), mostArguments)
+	n := int(parts.Get("length").ToInteger())
+	var text goja.StringBuilder
+	length := 0
+	add := func(v goja.Value) {
+		if v == nil {
+			v = goja.Undefined()
+		}
+		s := e.asText(v)
+		if length += s.Length(); length > longestText {
+			panic(e.tooMuch("a text of more than %d characters is to be put together", longestText))
+		}
+		text.WriteString(s)
+	}
+	for i := range n {
+		add(parts.Get(e.vm.ToValue(i).String()))
+		if i+1 < n && i+1 < len(c.Arguments) {
+			add(c.Arguments[i+1])
+		}
+	}
+	return text.String()
+}
+
+// sorted fences sorting: elements are compared by a function that can be stopped, also where the script gave none.
+func (e *engine) sorted(c goja.FunctionCall, f native) goja.Value {
+	c.This = e.list(c.This, longestArray)
+	if goja.IsUndefined(c.Argument(0)) {
+		c.Arguments = []goja.Value{e.vm.ToValue(func(c goja.FunctionCall) goja.Value {
+			e.check()
+			return e.vm.ToValue(e.asText(c.Argument(0)).CompareTo(e.asText(c.Argument(1))))
+		})}
+	}
+	return e.call(c, f)
 }
 
 // replacement bounds what a second argument that is text can make of s.
@@ -347,7 +433,9 @@ func (e *engine) searched(c goja.FunctionCall, f native) goja.Value {
 	if v := c.Argument(0); !goja.IsUndefined(v) {
 		if o, ok := v.(*goja.Object); !ok || o.ClassName() != "RegExp" {
 			c.Arguments = slices.Clone(c.Arguments)
-			c.Arguments[0] = e.bounded(v, longestPattern)
+			pattern := e.bounded(v, longestPattern)
+			c.Arguments[0] = pattern
+			e.worth(pattern.String(), c.This.(goja.String))
 		}
 	}
 	return e.timed(c, f)
@@ -362,7 +450,36 @@ func (e *engine) tried(c goja.FunctionCall, f native) goja.Value {
 	}
 	c.Arguments[0] = s
 	e.replacement(s, c.Arguments)
+	if o, ok := c.This.(*goja.Object); ok && o.ClassName() == "RegExp" {
+		if source := o.Get("source"); source != nil {
+			e.worth(source.String(), s)
+		}
+	}
 	return e.timed(c, f)
+}
+
+// worth bounds the steps of one match: a regular expression's length, times what its counted repetitions make of it, times the text's length.
+func (e *engine) worth(pattern string, s goja.String) {
+	size, repeat := len(pattern), 1
+	for rest := pattern; ; {
+		at := strings.IndexByte(rest, '{')
+		if at < 0 {
+			break
+		}
+		rest = rest[at+1:]
+		end := strings.IndexByte(rest, '}')
+		if end < 0 {
+			break
+		}
+		for number := range strings.SplitSeq(rest[:end], ",") {
+			if n, err := strconv.Atoi(number); err == nil {
+				repeat = min(max(repeat, n), 1000)
+			}
+		}
+	}
+	if size*repeat*(s.Length()+1) > longestMatch {
+		panic(e.tooMuch("a regular expression of %d characters that repeats up to %d times is to be matched with a text of %d: that may take too long", size, repeat, s.Length()))
+	}
 }
 
 func (e *engine) timed(c goja.FunctionCall, f native) goja.Value {

@@ -4,6 +4,7 @@
   for (const name of ['eval', 'BigInt', 'Proxy', 'Promise', 'ArrayBuffer', 'SharedArrayBuffer', 'Atomics', 'DataView', 'Int8Array', 'Uint8Array',
     'Uint8ClampedArray', 'Int16Array', 'Uint16Array', 'Int32Array', 'Uint32Array', 'Float16Array', 'Float32Array', 'Float64Array', 'BigInt64Array',
     'BigUint64Array', 'WeakRef', 'FinalizationRegistry', 'escape', 'unescape']) delete g[name];
+  for (const name of ['rawJSON', 'isRawJSON']) delete JSON[name];
   for (const f of [Array, Map, Set, RegExp]) delete f[Symbol.species];
 
   // Symbols by which a script could make built-in methods of arrays work on something else than arrays are left out.
