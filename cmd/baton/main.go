@@ -16,7 +16,7 @@ var version = "dev"
 // commands builds every subcommand. A command lives in a file of its own and is listed here.
 var commands = []func() *cobra.Command{
 	upCommand,
-	serveCommand, certsCommand,
+	serveCommand, certsCommand, dataCommand,
 	agentCommand,
 	proxyCommand, endpointCommand,
 	openAPICommand,

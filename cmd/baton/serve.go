@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"baton/eventstore/admin"
+	"baton/eventstore/backup"
 	"baton/eventstore/membership"
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
@@ -127,13 +128,15 @@ func serve(ctx context.Context, settings *config.Settings) error {
 		WriteTimeout:      millis(settings, "write-timeout-ms"),
 		KeepAliveInterval: millis(settings, "keep-alive-interval"), KeepAliveTimeout: millis(settings, "keep-alive-timeout"),
 	})
+	backups := backup.NewRunner(n, []string{cfg.Dir, cfg.IndexDir}, version, logger)
+	defer backups.Close()
 	var options []admin.Option
 	for _, s := range settings.All() {
 		options = append(options, admin.Option{Name: config.YAMLName(s.Option.Name), Value: s.Shown(), Source: s.Source})
 	}
 	port := rpc.NewPort(rpc.PortOptions{
 		Listener: listener, TLS: secured.Server(), RPC: server, Logger: logger,
-		HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: version, Options: options, Logger: logger}),
+		HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Backups: backups, Version: version, Options: options, Logger: logger}),
 	})
 	served := make(chan error, 1)
 	go func() { served <- port.Serve() }()
@@ -176,6 +179,7 @@ func serve(ctx context.Context, settings *config.Settings) error {
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	port.Stop(drain)
+	backups.Close()
 	groups.Stop()
 	programs.Stop()
 	n.Stop()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"baton/eventstore/backup"
 	"baton/eventstore/membership"
 	"baton/eventstore/node"
 	"baton/eventstore/rpc"
@@ -59,6 +60,8 @@ type Options struct {
 	Access   *rpc.Access // nil: an insecure node
 	Shutdown func()      // begins an orderly stop and returns at once
 	Version  string      // the product's own version
+	// Backups takes this node's backups; nil: it takes none.
+	Backups *backup.Runner
 	// Options are the effective options for GET /info/options; secrets must be masked already.
 	Options []Option
 	Logger  *slog.Logger
@@ -107,6 +110,7 @@ func Handler(o Options) http.Handler {
 	mux.Handle("GET /admin/login", h.may(h.access.SignedIn, h.login))
 	h.userRoutes(mux)
 	h.subscriptionRoutes(mux)
+	h.backupRoutes(mux)
 	h.scavengeRoutes(mux)
 	h.projectionRoutes(mux)
 	mux.Handle(node.HelloPath, o.Node.HelloHandler())

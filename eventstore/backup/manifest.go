@@ -183,8 +183,12 @@ func (f *File) check() error {
 }
 
 // ReadManifest reads the manifest of a backup. Errors are *membership.Refusal
-// with CodeIncomplete, CodeNoBackup or CodeDamaged, or those of the disk.
+// with CodeIncomplete, CodeNoBackup or CodeDamaged, or those of the disk. fsys
+// nil is the operating system's files.
 func ReadManifest(fsys vfs.FS, dir string) (*Manifest, error) {
+	if fsys == nil {
+		fsys = vfs.OS()
+	}
 	m, err := readManifest(fsys, dir)
 	if err != nil || m != nil {
 		return m, err

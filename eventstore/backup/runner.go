@@ -61,8 +61,8 @@ type Runner struct {
 	closed bool
 }
 
-// NewRunner returns a runner for the node with these directories, into which no
-// backup is taken. Close it before the node stops.
+// NewRunner returns a runner for the node with these directories (an empty name is
+// none), into which no backup is taken. Close it before the node stops.
 func NewRunner(source Source, directories []string, version string, logger *slog.Logger) *Runner {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -110,6 +110,9 @@ func (r *Runner) judge(q Request) *membership.Refusal {
 	}
 	dir := resolved(q.Directory)
 	for _, data := range r.data {
+		if data == "" {
+			continue
+		}
 		data = resolved(data)
 		if within(dir, data) || within(data, dir) {
 			return refuse(dir+" is, contains or lies in the node's data directory "+data+".", "Choose a directory apart from it, best on another disk.")
