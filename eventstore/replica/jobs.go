@@ -93,7 +93,20 @@ type ApplyJob struct {
 	confs     []confAt // in order of index
 	responses []*raftpb.Message
 	results   []recordResult
-	traces    []trace.Context // of traced appends of this leader's among the entries
+	traces    []trace.Context       // of traced appends of this leader's among the entries
+	writes    []stream.WriteOutcome // of results, one after another
+}
+
+// keep returns an outcome that outlives the applier's memory. Those of one job
+// share theirs.
+func (j *ApplyJob) keep(o stream.Outcome) stream.Outcome {
+	if len(o.Violations) > 0 {
+		return o.Clone()
+	}
+	from := len(j.writes)
+	j.writes = append(j.writes, o.Writes...)
+	o.Writes = j.writes[from:len(j.writes):len(j.writes)]
+	return o
 }
 
 // confAt is the configuration in force from an entry on.

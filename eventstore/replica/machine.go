@@ -164,7 +164,7 @@ func (m *Machine) applyRecords(job *ApplyJob, entry *raftpb.Entry, base uint64) 
 			m.rejected = append(m.rejected, record.Pos())
 			m.mark.reject(record.Pos())
 		}
-		job.results = append(job.results, recordResult{index: entry.GetIndex(), record: record, outcome: outcome.Clone()})
+		job.results = append(job.results, recordResult{index: entry.GetIndex(), record: record, outcome: job.keep(outcome)})
 	}
 	return records.Err()
 }

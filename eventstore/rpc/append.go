@@ -157,7 +157,7 @@ func (s *Server) propose(ctx context.Context, cmd *stream.Command, leaderOnly bo
 	if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
 		err = replica.ErrTimeout
 	}
-	s.metrics.appended(&outcome, err, events, began)
+	s.metrics.appended(&outcome, err, events, time.Since(began))
 	return outcome, err
 }
 

@@ -30,10 +30,8 @@ type Backend interface {
 // Starter is a Backend that, while it leads, takes commands in the order they are given and answers each later. Batch appends use it to keep many
 // commands for one stream in flight in order.
 type Starter interface {
-	// Start hands a command over. Errors: replica.ErrNotAppended (the node does not lead now: use Append), replica.ErrBusy.
+	// Start hands a command over; its outcome is in the proposal once Done is closed. Errors: replica.ErrNotAppended (the node does not lead now: use Append), replica.ErrBusy.
 	Start(cmd *stream.Command) (*replica.Proposal, error)
-	// Await waits for its outcome. Errors: replica.ErrNotAppended (may be given to Append), replica.ErrTimeout, replica.ErrStopped.
-	Await(ctx context.Context, p *replica.Proposal) (stream.Outcome, error)
 }
 
 // leadingFor is how long an answer to "do I lead?" is believed. Believing it wrongly is harmless: a node that thinks it leads asks the quorum before it

@@ -27,26 +27,81 @@ const (
 	maxOpenBatches = 1024
 	// maxInFlightBatches is how many complete appends of one call may be under way; reading pauses there, so that a client feels the pressure.
 	maxInFlightBatches = 2048
+	// maxAnswers is how many answers wait for each other before they are written.
+	maxAnswers = 256
 )
 
-// batch is one append of a BatchAppend call while its chunks arrive.
+// batch is one append of a BatchAppend call: first while its chunks arrive, then while it is under way.
 type batch struct {
 	correlation    [16]byte
 	correlationRaw []byte
 	target         target
-	deadline       time.Time
+	wish           time.Time     // the client's deadline; zero if it has none
 	chunks         []*batchChunk // hold the bytes the events alias
 	events         []stream.Event
 	total          int
 	bad            error
+
+	// Since its last chunk has come.
+	cmd      *stream.Command
+	began    time.Time
+	deadline time.Time
+	proposal *replica.Proposal // nil: not started on this node
+	before   *batch            // the append before it to the same stream; nil if there is none
+	over     answered
+	span     *tracing.Active
+	count    int // events
+
+	// Most appends are one chunk with one event under a short id.
+	rawRoom   [32]byte
+	chunkRoom [1]*batchChunk
+	eventRoom [1]stream.Event
 }
 
 func (b *batch) release() {
-	for _, c := range b.chunks {
+	for i, c := range b.chunks {
 		c.release()
 		batchChunks.Put(c)
+		b.chunks[i] = nil
 	}
 	b.chunks = nil
+}
+
+// answered tells whether an append has its answer. Few ask, so the channel they wait on is made for them.
+type answered struct {
+	mu   sync.Mutex
+	done bool
+	wait chan struct{}
+}
+
+func (a *answered) is() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.done
+}
+
+func (a *answered) set() {
+	a.mu.Lock()
+	a.done = true
+	if a.wait != nil {
+		close(a.wait)
+	}
+	a.mu.Unlock()
+}
+
+// await returns once there is an answer.
+func (a *answered) await() {
+	a.mu.Lock()
+	if a.done {
+		a.mu.Unlock()
+		return
+	}
+	if a.wait == nil {
+		a.wait = make(chan struct{})
+	}
+	wait := a.wait
+	a.mu.Unlock()
+	<-wait
 }
 
 // batchChunks recycles the memory of received chunks.
@@ -57,17 +112,18 @@ type batchCall struct {
 	server  *Server
 	ctx     context.Context
 	stream  grpc.ServerStream
-	answers chan batchAnswer // has room for one answer per slot, so that answering never blocks
+	answers chan batchAnswer // of appends that were not started here; has room for one per slot, so that answering never blocks
 	slots   chan struct{}    // one for each append from its last chunk until its answer is sent
-	started chan *underWay   // handed to this node's own log, in order; has room for one per slot
+	started chan *batch      // handed to this node's own log, in order; has room for one per slot
+	over    chan struct{}    // closed when no append is under way and none can begin
 
 	mu      sync.Mutex
 	closed  bool           // no more appends may begin
 	running sync.WaitGroup // appends under way; added to only under mu while not closed
 
 	leaderOnly bool
-	tails      map[string]*underWay // the last append to a stream; only the receiving goroutine looks here
-	parent     *trace.Context       // the call's place in a trace; nil: it has none
+	tails      map[string]*batch // the last append to a stream; only the receiving goroutine looks here
+	parent     *trace.Context    // the call's place in a trace; nil: it has none
 
 	// stop ends the call with an error; only a not-leader answer does.
 	stop context.CancelCauseFunc
@@ -79,11 +135,12 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 	c := &batchCall{
 		server: s, ctx: ctx, stream: ss, stop: stop,
 		answers: make(chan batchAnswer, maxInFlightBatches),
-		started: make(chan *underWay, maxInFlightBatches),
+		started: make(chan *batch, maxInFlightBatches),
 		slots:   make(chan struct{}, maxInFlightBatches),
+		over:    make(chan struct{}),
 
 		leaderOnly: requiresLeader(ctx),
-		tails:      map[string]*underWay{},
+		tails:      map[string]*batch{},
 		parent:     s.parent(ctx),
 	}
 	sent := make(chan struct{})
@@ -91,7 +148,6 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 		defer close(sent)
 		c.send()
 	}()
-	go c.await()
 	received := make(chan error, 1)
 	go func() { received <- c.receive() }()
 
@@ -110,8 +166,7 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 	c.closed = true
 	c.mu.Unlock()
 	c.running.Wait()
-	close(c.started)
-	close(c.answers)
+	close(c.over)
 	<-sent
 	if cause := context.Cause(ctx); err == nil && cause != nil {
 		err = cause
@@ -120,40 +175,125 @@ func (s *Server) BatchAppend(ss grpc.BidiStreamingServer[streams.BatchAppendReq,
 	return s.fail(ss.Context(), err)
 }
 
-// send writes answers, all that wait in one write, until there are no more. After a failed write it only drains.
+// send waits for the started appends in the order they were started, which is the order of the log: waiting for one seldom keeps back the answer of
+// another. It writes answers, all that are there in one write, until there are no more. After a failed write it only drains.
 func (c *batchCall) send() {
-	f := &frames{stream: c.stream}
-	defer f.drop()
-	var scratch []byte
-	failed := false
-	add := func(a batchAnswer) {
-		if failed {
-			return
-		}
-		var err error
-		if scratch, err = a.append(scratch[:0]); err == nil {
-			err = f.addBytes(scratch)
-		}
-		if err != nil {
-			failed = true
-			c.stop(err)
-		}
-	}
-	for a := range c.answers {
-		add(a)
-		waiting := len(c.answers)
-		for range waiting {
-			add(<-c.answers)
-		}
-		if !failed {
-			if err := f.flush(); err != nil {
-				failed = true
-				c.stop(err)
+	w := answerWriter{c: c, f: frames{stream: c.stream}, now: time.Now()}
+	defer w.f.drop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var first *batch // started and not decided when it was last looked at
+	for {
+		// All that can be answered now.
+		if first == nil {
+			select {
+			case first = <-c.started:
+			case a := <-c.answers:
+				w.add(a)
+				continue
+			default:
 			}
 		}
-		for range waiting + 1 {
-			<-c.slots
+		if first != nil {
+			select {
+			case <-first.proposal.Done:
+				c.decided(first, first.proposal.Outcome, first.proposal.Err, &w)
+				first = nil
+				continue
+			case a := <-c.answers:
+				w.add(a)
+				continue
+			default:
+			}
 		}
+		w.flush()
+		// Nothing: wait.
+		var decided <-chan struct{}
+		var expired <-chan time.Time
+		started := c.started
+		if first != nil {
+			started, decided = nil, first.proposal.Done
+			timer.Reset(time.Until(first.deadline))
+			expired = timer.C
+		}
+		gone := c.ctx.Done()
+		if first == nil {
+			gone = nil
+		}
+		select {
+		case first = <-started:
+		case a := <-c.answers:
+			w.add(a)
+		case <-decided:
+		case <-expired:
+			c.give(first, &w)
+			first = nil
+		case <-gone:
+			c.give(first, &w)
+			first = nil
+		case <-c.over:
+			// Every append was answered before; what is queued goes out.
+			for len(c.answers) > 0 {
+				w.add(<-c.answers)
+			}
+			w.flush()
+			return
+		}
+		w.now = time.Now()
+	}
+}
+
+// give answers an append that is not waited for any longer.
+func (c *batchCall) give(b *batch, w *answerWriter) {
+	select {
+	case <-b.proposal.Done:
+		c.decided(b, b.proposal.Outcome, b.proposal.Err, w)
+	default:
+		c.decided(b, stream.Outcome{}, replica.ErrTimeout, w)
+	}
+}
+
+// answerWriter gathers answers and sends them together. Of the sender's goroutine only.
+type answerWriter struct {
+	c       *batchCall
+	f       frames
+	scratch []byte
+	slots   int // of answers since the last flush
+	failed  bool
+	now     time.Time // when the sender last waited or wrote
+}
+
+func (w *answerWriter) add(a batchAnswer) {
+	if w.slots++; w.slots >= maxAnswers {
+		defer w.flush()
+	}
+	if w.failed {
+		return
+	}
+	var err error
+	if w.scratch, err = a.append(w.scratch[:0]); err == nil {
+		err = w.f.addBytes(w.scratch)
+	}
+	w.fail(err)
+}
+
+func (w *answerWriter) flush() {
+	if w.slots == 0 {
+		return
+	}
+	if !w.failed {
+		w.fail(w.f.flush())
+	}
+	for ; w.slots > 0; w.slots-- {
+		<-w.c.slots
+	}
+	w.now = time.Now()
+}
+
+func (w *answerWriter) fail(err error) {
+	if err != nil {
+		w.failed = true
+		w.c.stop(err)
 	}
 }
 
@@ -182,8 +322,9 @@ func (c *batchCall) receive() error {
 				chunk.release()
 				return badRequest("more than %d appends are open on one call", maxOpenBatches)
 			}
-			b = c.begin(chunk)
-			open[chunk.correlation] = b
+			if b = c.begin(chunk); !chunk.final {
+				open[chunk.correlation] = b
+			}
 		case b == nil:
 			chunk.release() // unknown correlation: ignored
 			continue
@@ -201,9 +342,11 @@ func (c *batchCall) receive() error {
 }
 
 func (c *batchCall) begin(chunk *batchChunk) *batch {
-	b := &batch{correlation: chunk.correlation, correlationRaw: append([]byte(nil), chunk.correlationRaw...), target: chunk.target, deadline: chunk.deadline}
+	b := &batch{correlation: chunk.correlation, target: chunk.target, wish: chunk.deadline}
+	b.correlationRaw = append(b.rawRoom[:0], chunk.correlationRaw...)
+	b.chunks, b.events = b.chunkRoom[:0], b.eventRoom[:0]
 	if chunk.timeout > 0 {
-		b.deadline = time.Now().Add(chunk.timeout)
+		b.wish = time.Now().Add(chunk.timeout)
 	}
 	if b.bad = chunk.target.check(); b.bad == nil {
 		b.bad = c.server.access.write(c.ctx, chunk.target.stream)
@@ -256,9 +399,10 @@ func (c *batchCall) complete(b *batch) error {
 		c.answer(b, stream.Outcome{}, b.bad)
 		return nil
 	}
+	now := time.Now()
 	timeout := maxTime
-	if !b.deadline.IsZero() {
-		if timeout = time.Until(b.deadline); timeout <= 0 {
+	if !b.wish.IsZero() {
+		if timeout = b.wish.Sub(now); timeout <= 0 {
 			b.release()
 			c.answer(b, stream.Outcome{}, errPastDeadline)
 			return nil
@@ -266,147 +410,113 @@ func (c *batchCall) complete(b *batch) error {
 	}
 	cmd, err := stream.NewAppend(c.server.limits, stream.Write{Stream: b.target.stream, Expected: b.target.expected, Events: b.events})
 	b.release()
-	b.events = nil
+	b.events, b.eventRoom[0] = nil, stream.Event{} // they alias what was released
 	if err != nil {
 		c.answer(b, stream.Outcome{}, builderError(err))
 		return nil
 	}
 	started = true
-	now := time.Now()
-	u := &underWay{batch: b, cmd: cmd, events: cmd.NumEvents(), began: now, deadline: now.Add(min(timeout, c.server.writeTimeout)), done: make(chan struct{}), before: c.tail(b.target.stream)}
-	c.tails[b.target.stream] = u
-	if u.span = c.server.tracer.Begin(c.parent, spanBatchAppend, trace.Server); u.span != nil {
-		cmd.Trace = u.span.Context()
+	b.cmd, b.began, b.deadline, b.before = cmd, now, now.Add(min(timeout, c.server.writeTimeout)), c.tail(b.target.stream)
+	c.tails[b.target.stream] = b
+	b.count = cmd.NumEvents()
+	if b.span = c.server.tracer.Begin(c.parent, spanBatchAppend, trace.Server); b.span != nil {
+		cmd.Trace = b.span.Context()
 	}
-	if starter, ok := c.server.backend.(Starter); ok && !u.before.waiting() {
+	if starter, ok := c.server.backend.(Starter); ok && !b.before.waiting() {
 		proposal, err := starter.Start(cmd)
 		switch {
 		case err == nil:
-			u.proposal = proposal
-			c.started <- u // has room for every slot
+			b.proposal = proposal
+			c.started <- b // has room for every slot
 			return nil
 		case !errors.Is(err, replica.ErrNotAppended):
-			c.finish(u, stream.Outcome{}, err)
+			c.finish(b, stream.Outcome{}, err, now, nil)
 			return nil
 		}
 	}
-	go c.run(u)
+	go c.run(b)
 	return nil
 }
 
-// underWay is an append whose last chunk has come and whose answer has not been given.
-type underWay struct {
-	batch    *batch
-	cmd      *stream.Command
-	deadline time.Time
-	proposal *replica.Proposal // nil: not started on this node
-	before   *underWay         // the append before it to the same stream; nil if there is none
-	done     chan struct{}     // closed when it has been answered
-	began    time.Time
-	span     *tracing.Active
-	events   int
-}
-
 // waiting says that an append goes by way of another node, so that later ones must not be started here before it is done.
-func (u *underWay) waiting() bool {
-	if u == nil || u.proposal != nil {
-		return false
-	}
-	select {
-	case <-u.done:
-		return false
-	default:
-		return true
-	}
-}
+func (b *batch) waiting() bool { return b != nil && b.proposal == nil && !b.over.is() }
 
 // tail is the last append under way to a stream, nil if there is none. Only the receiving goroutine looks at tails.
-func (c *batchCall) tail(name string) *underWay {
+func (c *batchCall) tail(name string) *batch {
 	if len(c.tails) > 2*maxInFlightBatches {
 		for name, tail := range c.tails {
-			select {
-			case <-tail.done:
+			if tail.over.is() {
 				delete(c.tails, name)
-			default:
 			}
 		}
 	}
 	return c.tails[name]
 }
 
-// await waits for the started appends in the order they were started, which is the order of the log: waiting for one seldom keeps back the answer of
-// another.
-func (c *batchCall) await() {
-	starter, _ := c.server.backend.(Starter)
-	for u := range c.started {
-		select {
-		case <-u.proposal.Done: // no timer for what is decided already
-			c.decided(u, u.proposal.Outcome, u.proposal.Err)
-			continue
-		default:
-		}
-		ctx, cancel := context.WithDeadlineCause(c.ctx, u.deadline, replica.ErrTimeout)
-		outcome, err := starter.Await(ctx, u.proposal)
-		cancel()
-		c.decided(u, outcome, err)
-	}
-}
-
 // decided answers a started append, or gives it to the node to send elsewhere if leadership moved before it was appended.
-func (c *batchCall) decided(u *underWay, outcome stream.Outcome, err error) {
+func (c *batchCall) decided(b *batch, outcome stream.Outcome, err error, w *answerWriter) {
 	if errors.Is(err, replica.ErrNotAppended) {
-		go c.run(u)
+		go c.run(b)
 		return
 	}
-	c.finish(u, outcome, err)
+	c.finish(b, outcome, err, w.now, w)
 }
 
 // run carries an append out through the node, after the one before it to the same stream: commands on their way to another node may overtake each other.
-func (c *batchCall) run(u *underWay) {
-	if u.before != nil {
-		<-u.before.done
+func (c *batchCall) run(b *batch) {
+	if b.before != nil {
+		b.before.over.await()
 	}
 	// The node bounds the write itself, from now on: waiting for its turn must not use up its time. The client's own wish counts from the start.
-	deadline := u.batch.deadline
+	deadline := b.wish
 	if deadline.IsZero() {
 		deadline = time.Now().Add(c.server.writeTimeout)
 	}
 	ctx, cancel := context.WithDeadlineCause(c.ctx, deadline, replica.ErrTimeout)
 	defer cancel()
-	outcome, err := c.server.backend.Append(ctx, u.cmd, c.leaderOnly)
+	outcome, err := c.server.backend.Append(ctx, b.cmd, c.leaderOnly)
 	if err != nil && errors.Is(context.Cause(ctx), replica.ErrTimeout) {
 		err = replica.ErrTimeout
 	}
-	c.finish(u, outcome, err)
+	c.finish(b, outcome, err, time.Now(), nil)
 }
 
-// finish answers one append.
-func (c *batchCall) finish(u *underWay, outcome stream.Outcome, err error) {
+// finish answers one append: into the sender's own hands, or its queue where w is nil.
+func (c *batchCall) finish(b *batch, outcome stream.Outcome, err error, now time.Time, w *answerWriter) {
 	defer c.running.Done()
-	defer close(u.done)
-	u.span.End(err)
-	c.server.metrics.appended(&outcome, err, u.events, u.began)
-	u.before, u.cmd = nil, nil // a chain of them would keep every append of the call in memory
-	var notLeader *replica.NotLeaderError
-	if errors.As(err, &notLeader) && leaderTrailer(notLeader) != nil {
-		c.stop(err) // the one answer that ends the whole call
-		<-c.slots
-		return
+	b.span.End(err)
+	b.before, b.cmd = nil, nil // a chain of them would keep every append of the call in memory
+	c.server.metrics.appended(&outcome, err, b.count, now.Sub(b.began))
+	if err != nil {
+		var notLeader *replica.NotLeaderError
+		if errors.As(err, &notLeader) && leaderTrailer(notLeader) != nil {
+			c.stop(err) // the one answer that ends the whole call
+			<-c.slots
+			b.over.set()
+			return
+		}
 	}
-	c.answer(u.batch, outcome, err)
+	if w != nil {
+		w.add(b.answer(&outcome, err))
+	} else {
+		c.answer(b, outcome, err)
+	}
+	b.over.set()
 }
 
 var errPastDeadline = errors.New("the deadline had passed before the append began")
 
 // answer queues the answer to one append, which holds a slot.
-func (c *batchCall) answer(b *batch, o stream.Outcome, err error) {
+func (c *batchCall) answer(b *batch, o stream.Outcome, err error) { c.answers <- b.answer(&o, err) }
+
+func (b *batch) answer(o *stream.Outcome, err error) batchAnswer {
 	a := batchAnswer{correlation: b.correlationRaw, stream: b.target.stream, expected: b.target.expected}
 	if err == nil && o.Kind == stream.Done {
 		a.last, a.position, a.hasPosition = o.Writes[0].Last, o.Position, o.HasPosition
 	} else {
-		a.refused = batchError(b, &o, err)
+		a.refused = batchError(b, o, err)
 	}
-	c.answers <- a
+	return a
 }
 
 // batchAnswer is a BatchAppendResp before it is written.

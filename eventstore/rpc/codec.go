@@ -11,7 +11,8 @@ import (
 // else goes through the general one.
 type codec struct{}
 
-// wireDecoder is a message decoded by hand. decode may keep slices of b: they stay valid until the owner is freed, which is the decoder's to do.
+// wireDecoder is a message decoded by hand. decode may keep slices of b: they stay valid until the owner is freed, which is the decoder's to do. With a nil
+// owner they are its own.
 type wireDecoder interface {
 	decodeWire(b []byte, owner mem.Buffer) error
 }
@@ -51,6 +52,14 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
 	}
 	return nil, fmt.Errorf("marshal %T: not a protobuf message", v)
+}
+
+// decodeOwn decodes a wireDecoder from bytes that are its own from then on.
+func decodeOwn(b []byte, v any) (known bool, err error) {
+	if m, ok := v.(wireDecoder); ok {
+		return true, m.decodeWire(b, nil)
+	}
+	return false, nil
 }
 
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {

@@ -301,7 +301,9 @@ func (c *appendChunk) decodeWire(b []byte, owner mem.Buffer) error {
 		c.owner = owner
 		return nil
 	}
-	owner.Free()
+	if owner != nil {
+		owner.Free()
+	}
 	return err
 }
 

@@ -211,7 +211,7 @@ func (s *Server) read(ctx context.Context, req *streams.ReadReq, ss grpc.ServerS
 
 func (s *Server) readPage(ctx context.Context, r *readRequest, f *frames) (err error) {
 	s.metrics.reads.Add(1)
-	defer func(began time.Time) { s.metrics.durations.read.observe(began, err) }(time.Now())
+	defer func(began time.Time) { s.metrics.durations.read.observe(time.Since(began), err) }(time.Now())
 	if r.all {
 		return s.backend.Reader().All(ctx, reader.AllQuery{
 			From: r.from, FromStart: r.start, FromEnd: r.end, Backwards: r.backwards,

@@ -100,8 +100,8 @@ type metrics struct {
 }
 
 // appended counts an append and takes down how long it took.
-func (m *metrics) appended(o *stream.Outcome, err error, events int, began time.Time) {
-	m.durations.append.observe(began, err)
+func (m *metrics) appended(o *stream.Outcome, err error, events int, took time.Duration) {
+	m.durations.append.observe(took, err)
 	switch {
 	case err != nil:
 		m.failed.Add(1)
@@ -166,7 +166,7 @@ func New(o Options) *Server {
 
 func (s *Server) options(o Options) h2.Options {
 	options := h2.Options{
-		Codec: codec{}, MaxMessageBytes: o.MaxEventBytes + messageSlackBytes, MaxCalls: maxConcurrentCalls,
+		Codec: codec{}, Decode: decodeOwn, MaxMessageBytes: o.MaxEventBytes + messageSlackBytes, MaxCalls: maxConcurrentCalls,
 		StreamWindow: streamWindowBytes, ConnWindow: connectionWindowBytes,
 		PingEvery: o.KeepAliveInterval, PingTimeout: o.KeepAliveTimeout, MinPingEvery: minPingEvery, Logger: s.logger,
 	}

@@ -208,13 +208,14 @@ type table struct {
 	of     []int // for each element of the request: its place in writes
 }
 
+// firstOnly is the table of a command that writes to one stream; never changed.
+var firstOnly = []int{0}
+
 func newTable(writes []Write) (table, error) {
 	var t table
 	if len(writes) == 1 {
-		t.writes = writes
-		t.counts = []uint32{uint32(len(writes[0].Events))}
-		t.of = []int{0}
-		return t, nil
+		// The usual case allocates nothing.
+		return table{writes: writes, counts: []uint32{uint32(len(writes[0].Events))}, of: firstOnly}, nil
 	}
 	at := make(map[string]int, len(writes))
 	for _, w := range writes {

@@ -20,7 +20,13 @@ type recent struct {
 	head    uint64   // sequence of the next place
 	tail    uint64   // sequence of the oldest place in use
 	last    map[string]*recentWrite
+	// slab is room for the next writes. They are forgotten in about the order they
+	// came, so that a slab is given back as a whole.
+	slab []recentWrite
 }
+
+// slabWrites is how many remembered writes are allocated together.
+const slabWrites = 128
 
 type slot struct {
 	id     [16]byte
@@ -70,7 +76,12 @@ func (r *recent) begin(stream string, first int64, count uint32, pos, inflight u
 		r.forgetSlot(r.tail)
 		r.tail++
 	}
-	w := &recentWrite{
+	if len(r.slab) == 0 {
+		r.slab = make([]recentWrite, slabWrites)
+	}
+	w := &r.slab[0]
+	r.slab = r.slab[1:]
+	*w = recentWrite{
 		stream: stream, hash: hashOf(stream), first: first,
 		seq: r.head, count: count, live: count, pos: pos, inflight: inflight, prev: r.last[stream],
 	}

@@ -442,7 +442,14 @@ func (k *call) decode(b []byte, packed bool, v any) error {
 			return err
 		}
 	}
-	if err := k.c.s.o.Codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, v); err != nil {
+	known, err := false, error(nil)
+	if decode := k.c.s.o.Decode; decode != nil {
+		known, err = decode(b, v)
+	}
+	if !known {
+		err = k.c.s.o.Codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, v)
+	}
+	if err != nil {
 		return status.Errorf(codes.Internal, "grpc: failed to unmarshal the received message: %v", err)
 	}
 	return nil

@@ -18,6 +18,8 @@ import (
 // Options configure a Server. Codec, MaxMessageBytes, MaxCalls and the windows are required.
 type Options struct {
 	Codec encoding.CodecV2
+	// Decode, if set, is tried before Codec: it reads the bytes of one message, which are v's from then on, or says that it does not know v.
+	Decode func(b []byte, v any) (known bool, err error)
 	// Unary and Stream are put around every handler; nil: nothing is.
 	Unary  grpc.UnaryServerInterceptor
 	Stream grpc.StreamServerInterceptor
