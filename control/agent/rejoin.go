@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"baton/control/engine"
+	"baton/platform/identity"
 )
 
 // rejoin makes a node that was primary a replica of the present one. What only
@@ -114,7 +115,12 @@ func dropKept(_ context.Context, a *Agent, o Order) (map[string]string, error) {
 		return nil, err
 	}
 	var freed int64
-	for _, file := range []string{path, strings.TrimSuffix(path, ".rdb") + ".aof"} {
+	var files []string
+	for n := range maxBundles {
+		file := numbered(path, n+1)
+		files = append(files, file, strings.TrimSuffix(file, ".rdb")+".aof", file+standsSuffix)
+	}
+	for _, file := range files {
 		st, err := os.Lstat(file)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -130,16 +136,57 @@ func dropKept(_ context.Context, a *Agent, o Order) (map[string]string, error) {
 	return map[string]string{"bytes": strconv.FormatInt(freed, 10)}, nil
 }
 
+// keep saves what a running node holds. Asked again while it stands where it
+// stood, it makes no second file; what it took since then gets one of its own.
 func (a *Agent) keep(ctx context.Context, w *watched, o Order) (map[string]string, error) {
-	path, made, err := a.bundle(o)
-	if err != nil || made {
-		return bundled(path, nil), err
-	}
-	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, engine.Action{Name: engine.KeepData, Args: map[string]string{"out": path}})
+	d := a.drivers[w.in.Engine]
+	stands, err := d.Do(ctx, w.in, engine.Action{Name: engine.ReadOffset})
 	if err != nil {
 		return nil, err
 	}
-	return bundled(path, r.Values), nil
+	at := stands.Values["replid"] + " " + stands.Values["offset"] + "\n"
+	path, _, err := a.bundle(o)
+	if err != nil {
+		return nil, err
+	}
+	for n := 1; n <= maxBundles; n++ {
+		file := numbered(path, n)
+		st, err := os.Stat(file)
+		switch {
+		case err != nil && !errors.Is(err, os.ErrNotExist):
+			return nil, fmt.Errorf("look for saved writes: %w", err)
+		case err == nil && st.Size() > 0:
+			if was, err := os.ReadFile(file + standsSuffix); err == nil && string(was) == at {
+				return bundled(file, nil), nil
+			}
+			continue
+		}
+		r, err := d.Do(ctx, w.in, engine.Action{Name: engine.KeepData, Args: map[string]string{"out": file}})
+		if err != nil {
+			return nil, err
+		}
+		if err := identity.WriteFile(file+standsSuffix, []byte(at), 0o600); err != nil {
+			return nil, fmt.Errorf("write down where %s stood: %w", o.Node, err)
+		}
+		return bundled(file, r.Values), nil
+	}
+	return nil, &engine.ActionError{Code: engine.CodeRefused, Detail: fmt.Sprintf("%d files of what %s took since generation %d are in %s already: look at them and remove some",
+		maxBundles, o.Node, o.Generation, filepath.Dir(path))}
+}
+
+const (
+	// maxBundles of one node and generation: each may be as large as its data.
+	maxBundles = 16
+	// standsSuffix ends the file with the position at which a bundle was saved.
+	standsSuffix = ".at"
+)
+
+// numbered is the file of a node's nth bundle in a generation, from 1.
+func numbered(path string, n int) string {
+	if n == 1 {
+		return path
+	}
+	return fmt.Sprintf("%s-%d.rdb", strings.TrimSuffix(path, ".rdb"), n)
 }
 
 func (a *Agent) salvage(ctx context.Context, w *watched, o Order) (map[string]string, error) {

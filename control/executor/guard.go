@@ -36,9 +36,13 @@ type correctionBegun struct {
 const (
 	// correctionTime bounds the append before corrections.
 	correctionTime = 5 * time.Second
-	// keepTime bounds saving what a replica may hold alone, and how long writes
-	// wait meanwhile; engine.PauseWrites takes no more than a minute.
-	keepTime = time.Minute
+	// keepTime bounds saving what a replica may hold alone.
+	keepTime = 2 * time.Minute
+	// keepPause is how long a second primary's writes are held at once while what
+	// it took is saved; engine.PauseWrites takes no more than a minute. It is
+	// renewed every keepAgain.
+	keepPause = 30 * time.Second
+	keepAgain = 5 * time.Second
 )
 
 // guard keeps the roles an operation gave, over restarts of the servers; see
@@ -189,19 +193,61 @@ func orders(d mend.Correction) []engine.Action {
 	var out []engine.Action
 	if d.Keep {
 		if d.Kind == mend.Demote { // what is saved is then all there will be
-			out = append(out, engine.Action{Name: engine.PauseWrites, Args: map[string]string{"ms": strconv.FormatInt(keepTime.Milliseconds(), 10)}})
+			out = append(out, holdWrites())
 		}
 		out = append(out, engine.Action{Name: agent.ActionKeepData})
 	}
 	switch d.Kind {
 	case mend.Demote:
 		out = append(out, engine.Action{Name: engine.Demote, Args: map[string]string{"addr": d.Addr}})
+		if d.Keep {
+			out = append(out, engine.Action{Name: engine.UnpauseWrites}) // it takes no writes any more; who waited is told so
+		}
 	case mend.Repoint:
 		out = append(out, engine.Action{Name: engine.Repoint, Args: map[string]string{"addr": d.Addr}})
 	case mend.Promote:
 		out = append(out, engine.Action{Name: engine.Promote})
 	}
 	return append(out, engine.Action{Name: engine.Persist})
+}
+
+func holdWrites() engine.Action {
+	return engine.Action{Name: engine.PauseWrites, Args: map[string]string{"ms": strconv.FormatInt(keepPause.Milliseconds(), 10)}}
+}
+
+// keepHolding renews the hold on a node's writes, which has just begun, until
+// release is called; release tells whether they were held all the time.
+func (e *Executor) keepHolding(ctx context.Context, c *inventory.Cluster, node, id string) (release func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	until := time.Now().Add(keepPause - keepAgain) // it began a moment ago
+	ended := make(chan time.Time, 1)
+	go func() {
+		tick := time.NewTicker(keepAgain)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				ended <- until
+				return
+			case <-tick.C:
+			}
+			asked := time.Now()
+			if asked.After(until) {
+				continue // it was let go in between: nothing makes up for that
+			}
+			if res, err := e.guardOrder(ctx, c, node, id, holdWrites(), orderTimeout); err == nil && res.OK() {
+				until = asked.Add(keepPause)
+			}
+		}
+	}()
+	return func() error {
+		now := time.Now()
+		cancel()
+		if now.After(<-ended) {
+			return fmt.Errorf("the writes of %s were not surely held while they were saved", node)
+		}
+		return nil
+	}
 }
 
 // said is a correction in the words of the audit, and why it was made.
@@ -228,7 +274,14 @@ func (e *Executor) correct(ctx context.Context, c *inventory.Cluster, d mend.Cor
 		if action.Name == agent.ActionKeepData {
 			within = keepTime
 		}
+		release := func() error { return nil }
+		if action.Name == agent.ActionKeepData && d.Kind == mend.Demote {
+			release = e.keepHolding(ctx, c, d.Node, id)
+		}
 		res, err := e.guardOrder(ctx, c, d.Node, id, action, within)
+		if held := release(); err == nil && res.OK() && held != nil {
+			err = held
+		}
 		if err == nil && res.OK() {
 			if action.Name == agent.ActionKeepData && res.Values["bundle"] != "" {
 				why = "; what it held is saved in " + res.Values["bundle"]
