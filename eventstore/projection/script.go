@@ -7,13 +7,9 @@ import (
 	"github.com/dop251/goja"
 )
 
-// Types of the events that tell a projection with a handler for $deleted of the end of a stream. They are fed like events, with the stream's name.
-const (
-	// DeletedType: the stream was deleted and may be written again.
-	DeletedType = "$deleted"
-	// TombstonedType: the stream was deleted for ever.
-	TombstonedType = "$streamDeleted"
-)
+// DeletedType is the type of the event that tells a projection with a handler for $deleted of the end of a stream. It is fed like an event, with the stream's name. A
+// tombstone (type $streamDeleted) tells the same.
+const DeletedType = "$deleted"
 
 // leakCheckEvery is how many calls lie between two looks at what a script keeps in its own variables.
 const leakCheckEvery = 1024
@@ -152,7 +148,7 @@ func (s *script) Partition(e Event) (partition string, ok bool, err error) {
 
 // notice says whether e tells of the end of a stream to a projection that wants to know.
 func (s *script) notice(e Event) bool {
-	return s.d.deleted != nil && (e.Type == DeletedType || e.Type == TombstonedType)
+	return s.d.deleted != nil && (e.Type == DeletedType || e.Type == typeTombstone)
 }
 
 // Handle feeds an event.
@@ -208,7 +204,7 @@ func (s *script) handle(partition string, state, shared []byte, v *envelope, han
 	}
 	var result goja.Value
 	if notice {
-		result = s.e.must(s.d.deleted(undefined, argument, goja.Null(), vm.ToValue(partition), vm.ToValue(v.event.Type == DeletedType)))
+		result = s.e.must(s.d.deleted(undefined, argument, goja.Null(), vm.ToValue(partition), vm.ToValue(false))) // upstream says false of every end
 	} else {
 		result = s.e.must(handler(undefined, argument, event))
 	}
