@@ -135,8 +135,11 @@ func (h *house) read(name string) (list []string) {
 func (h *house) awaits(name string, want []string) {
 	h.t.Helper()
 	h.eventually("stream "+name, func() error {
-		if got := h.read(name); strings.Join(got, "|") != strings.Join(want, "|") {
-			return fmt.Errorf("%d events %.300q, want %d %.300q", len(got), got, len(want), want)
+		got := h.read(name)
+		for i := range max(len(got), len(want)) {
+			if i >= len(got) || i >= len(want) || got[i] != want[i] {
+				return fmt.Errorf("%d events, want %d; from event %d on they are %q, want %q", len(got), len(want), i, got[min(i, len(got)):min(i+3, len(got))], want[min(i, len(want)):min(i+3, len(want))])
+			}
 		}
 		return nil
 	})

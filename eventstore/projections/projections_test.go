@@ -317,6 +317,7 @@ func TestTheLogComesToRest(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Options{StartStandard: true})
 	h.create(Wanted{Name: "any", Query: "all", Config: Config{CheckpointAfterMs: 1}})
+	h.create(Wanted{Name: "other", Query: "all", Config: Config{CheckpointAfterMs: 1}})
 	h.write("a-1", "made", "{}")
 	h.awaits("$ce-a", []string{"0@a-1"})
 	last := uint64(0)
