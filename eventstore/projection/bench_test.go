@@ -21,6 +21,12 @@ func BenchmarkLink(b *testing.B) {
 	benchmark(b, p, `{"amount":12,"name":"a name"}`)
 }
 
+// BenchmarkLargeState changes one number in a state of 100 kB.
+func BenchmarkLargeState(b *testing.B) {
+	p := quick(b, `fromAll().when({$init(){const s={n:0, by:{}}; for(let i=0;i<3000;i++) s.by["customer-"+i]={total:i}; return s}, A(s,e){s.n++}})`)
+	benchmark(b, p, `{"amount":12,"name":"a name"}`)
+}
+
 func BenchmarkCompile(b *testing.B) {
 	before := cpu()
 	for b.Loop() {

@@ -183,6 +183,31 @@ func TestKeptEventsAreEmpty(t *testing.T) {
 	}
 }
 
+// TestNothingStaysBehind: what watches a projection ends with it.
+func TestNothingStaysBehind(t *testing.T) {
+	p, err := Compile("short", `fromAll().when({A(){}})`, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := p.(*script).e.watch
+	if _, err := p.Handle("", nil, nil, event(0, "A", `{}`)); err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	deadline := time.Now().Add(time.Minute)
+	for looks := time.NewTicker(time.Millisecond); ; <-looks.C {
+		w.mu.Lock()
+		looking := w.looking
+		w.mu.Unlock()
+		if !looking {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the goroutine that watches goes on after Close")
+		}
+	}
+}
+
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	p := quick(t, `fromAll().when({A(){}})`)

@@ -40,9 +40,11 @@ func Compile(name, source string, l Limits) (Projection, error) {
 	s := &script{e: e, limits: l, keep: !unkeepable.MatchString(source)}
 	s.cache.init(l.CachedStates, l.CachedBytes)
 	if fault := s.start(); fault != nil {
+		e.watch.close()
 		return nil, fault
 	}
 	if reason := s.d.finish(); reason != "" {
+		s.Close()
 		return nil, &Fault{Projection: name, Kind: Invalid, Reason: reason}
 	}
 	s.defined = true
@@ -79,6 +81,7 @@ func (s *script) Definition() Definition { return s.d.Definition }
 // Close lets go of the interpreter.
 func (s *script) Close() {
 	s.closed = true
+	s.e.watch.close()
 	s.drop()
 }
 

@@ -28,7 +28,7 @@ type stopped struct {
 }
 
 // watch looks at the calls of one engine from beside: how long one takes, and by how much the process grows meanwhile. Its goroutine runs while there are
-// calls, and ends about a second after the last.
+// calls, and ends about a second after the last, or when it is closed.
 type watch struct {
 	memory int64 // Limits.Memory
 
@@ -42,6 +42,7 @@ type watch struct {
 	verb    string
 	reason  *stopped
 	looking bool // the goroutine runs
+	closed  bool // it is to end
 }
 
 // begin starts the clock of a call.
@@ -69,6 +70,13 @@ func (w *watch) end() *stopped {
 	return reason
 }
 
+// close ends the goroutine within two looks. Nothing may begin afterwards.
+func (w *watch) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+}
+
 func (w *watch) look() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -90,7 +98,7 @@ func (w *watch) look() {
 		if quiet++; running {
 			quiet = 0
 		}
-		if quiet > restAfter {
+		if quiet > restAfter || w.closed && !running {
 			w.looking = false
 			w.mu.Unlock()
 			return
