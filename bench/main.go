@@ -12,6 +12,10 @@
 //
 //	go run . control             one control plane with the agents of 5,000 nodes
 //	go run . redis-failover      planned moves of a Redis primary: Baton, FAILOVER, Sentinel
+//
+// And one what a node holds, over many events and over an hour:
+//
+//	go run . memory -events 10000000 -streams 1000000 -minutes 60
 package main
 
 import (
@@ -35,7 +39,7 @@ type settings struct {
 }
 
 func main() {
-	commands := map[string]func([]string) error{natsCommand: serveNATS, controlCommand: runControl, redisCommand: runRedis}
+	commands := map[string]func([]string) error{natsCommand: serveNATS, controlCommand: runControl, redisCommand: runRedis, memoryCommand: runMemory}
 	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
 		if err := commands[os.Args[1]](os.Args[2:]); err != nil {
 			fmt.Fprintf(os.Stderr, "bench %s: %v\n", os.Args[1], err)
