@@ -132,6 +132,8 @@ func FuzzCompile(f *testing.F) {
 	for _, source := range []string{
 		``, `fromAll()`, "\x00", "fromAll().when({$any(s,e){return `${s}${e}`}})", `options({`, `fromAll().when({$any: s=>s.x.y})`, strings.Repeat("!", 1000), `class A { static { for(;;); } }`,
 		`fromAll().partitionBy(e=>{throw e}).when({})`, `fromAll().when({$any(s,e){e.toString=1; return e}})`, `fromAll().when({$any(){ return Symbol.iterator }})`, `fromAll().when({$any(){ return globalThis }})`,
+		`s.n=[..."ab"].map(x=>x.repeat(3)).join("-").replace(/a(b)?/g,"$1$&").split("").sort().reverse().flat().concat([1,[2]])`, `s.j=JSON.stringify(e,null,2)+JSON.parse(e.bodyRaw).by`,
+		`s[Symbol.iterator]=function*(){yield* [1,2]}; s.x=[...s]; class A extends Array{}; s.y=new A(3).fill(s.x)`, `s.x=new Map([[s,e]]); s.d=new Date(e.created); delete s.x; s.r=Reflect.ownKeys(e)`,
 		`fromAll().when({$any(){ label: for(const x of [1,2]) { try { continue label } finally { break label } } }})`,
 	} {
 		f.Add(source)
@@ -140,7 +142,10 @@ func FuzzCompile(f *testing.F) {
 		p, err := Compile("fuzzed", source, fuzzLimits)
 		if err != nil {
 			faultOnly(t, err)
-			return
+			if p, err = Compile("fuzzed", "fromAll().when({$any(s,e){"+source+"\n}})", fuzzLimits); err != nil {
+				faultOnly(t, err)
+				return
+			}
 		}
 		defer p.Close()
 		p.Definition()
