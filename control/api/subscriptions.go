@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"baton/control/engine"
 )
 
@@ -39,6 +41,11 @@ type Subscription struct {
 	Total        Int64      `json:"total" doc:"sent since the group runs on its node"`
 	Checkpoint   string     `json:"checkpoint" doc:"revision or position; empty: none yet"`
 	Known        string     `json:"known" doc:"the newest; empty: there is none"`
+}
+
+// TransformSchema documents which references may be null.
+func (Subscription) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	return nullable(s, "lagEvents", "lagBytes")
 }
 
 // SubscriptionDetail is one of them with settings and consumers.

@@ -21,6 +21,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bendDetail, bendIn, bendOut, bendSummaries } from './bend.mjs';
 import { advanceOther, beginOther, detailMore, more, nodeMore, routes } from './more.mjs';
+import { storeRoutes } from './store.mjs';
 import { recording, terminalRoutes, upgrade } from './terminal.mjs';
 import { advance, begin, detail as plainDetail, finish, hosts, ids, log, plan, remember, report, world } from './fixtures.mjs';
 
@@ -131,7 +132,7 @@ function answer(method, path, query, body) {
     run(op, 300);
     return op;
   };
-  for (const [verb, pattern, act] of [...routes, ...terminalRoutes]) {
+  for (const [verb, pattern, act] of [...routes, ...storeRoutes, ...terminalRoutes]) {
     if (verb !== method) continue;
     const found = new RegExp(`^${pattern.replace(/:(\w+)/g, '(?<$1>[^/]+)')}$`).exec(path);
     if (found && path !== '/clusters/new') return act({ w, now, query, body: body ?? {}, problem, start, ...Object.fromEntries(Object.entries(found.groups ?? {}).map(([k, v]) => [k, decodeURIComponent(v)])) });

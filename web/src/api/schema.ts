@@ -3622,9 +3622,9 @@ export interface components {
             /** @description the newest; empty: there is none */
             known: string;
             /** @description of all streams: bytes of the log behind its end; else null */
-            lagBytes: string;
+            lagBytes: string | null;
             /** @description events that are not handled yet; null when nobody counted them */
-            lagEvents: string;
+            lagEvents: string | null;
             /**
              * Format: date-time
              * @description when the oldest parked event was parked

@@ -104,6 +104,11 @@ export interface ClusterSearch {
   /** Stream that is read, and the revision its page begins at. */
   stream?: string;
   from?: string;
+  /** With stream: persistent subscription that is looked at. */
+  group?: string;
+  /** Projection that is looked at, and the partition whose state is shown. */
+  projection?: string;
+  partition?: string;
   /** Node the terminal is for. */
   on?: string;
 }
@@ -116,7 +121,7 @@ const cluster = createRoute({
   path: '/clusters/$id',
   validateSearch: (s: Record<string, unknown>): ClusterSearch => {
     const all: ClusterSearch = {
-      op: text(s.op), promote: text(s.promote), undo: text(s.undo), node: text(s.node), row: text(s.row), outcome: text(s.outcome), on: text(s.on), stream: text(s.stream), from: text(s.from),
+      op: text(s.op), promote: text(s.promote), undo: text(s.undo), node: text(s.node), row: text(s.row), outcome: text(s.outcome), on: text(s.on), stream: text(s.stream), from: text(s.from), group: text(s.group), projection: text(s.projection), partition: text(s.partition),
     };
     return Object.fromEntries(Object.entries(all).filter(([, v]) => v !== undefined));
   },
@@ -159,6 +164,24 @@ const streams = createRoute({
   component: lazyRouteComponent(() => import('../features/streams/StreamsTab'), 'StreamsTab'),
 });
 
+const subscriptions = createRoute({
+  getParentRoute: () => cluster,
+  path: '/subscriptions',
+  component: lazyRouteComponent(() => import('../features/store/SubscriptionsTab'), 'SubscriptionsTab'),
+});
+
+const projections = createRoute({
+  getParentRoute: () => cluster,
+  path: '/projections',
+  component: lazyRouteComponent(() => import('../features/store/ProjectionsTab'), 'ProjectionsTab'),
+});
+
+const storeUsers = createRoute({
+  getParentRoute: () => cluster,
+  path: '/users',
+  component: lazyRouteComponent(() => import('../features/store/StoreUsersTab'), 'StoreUsersTab'),
+});
+
 const terminal = createRoute({
   getParentRoute: () => cluster,
   path: '/terminal',
@@ -189,7 +212,7 @@ const tree = root.addChildren([
   signIn,
   shell.addChildren([
     home, clusters, newCluster, adopt, activity, backupsOfAll, alerts, approvals, hosts, users, settingsOfAll, account,
-    cluster.addChildren([overview, nodes, backups, audit, settings, streams, terminal, replay, operation, incident]),
+    cluster.addChildren([overview, nodes, backups, audit, settings, streams, subscriptions, projections, storeUsers, terminal, replay, operation, incident]),
   ]),
 ]);
 

@@ -91,6 +91,21 @@ export function ClusterPage() {
             Streams
           </Tab>
         )}
+        {has('GET /clusters/{id}/subscriptions') && c.engine === 'eventstore' && (
+          <Tab to="/clusters/$id/subscriptions" id={id}>
+            Subscriptions
+          </Tab>
+        )}
+        {has('GET /clusters/{id}/projections') && c.engine === 'eventstore' && (
+          <Tab to="/clusters/$id/projections" id={id}>
+            Projections
+          </Tab>
+        )}
+        {has('GET /clusters/{id}/store-users') && c.engine === 'eventstore' && (
+          <Tab to="/clusters/$id/users" id={id}>
+            Users
+          </Tab>
+        )}
         {has('GET /clusters/{id}/backups') && c.engine !== 'eventstore' && (
           <Tab to="/clusters/$id/backups" id={id}>
             Backups
@@ -152,7 +167,7 @@ function Outline() {
   );
 }
 
-function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/backups' | '/clusters/$id/terminal' | '/clusters/$id/streams' | '/clusters/$id/audit' | '/clusters/$id/settings'; id: string; exact?: boolean; children: React.ReactNode }) {
+function Tab({ to, id, exact = false, children }: { to: '/clusters/$id' | '/clusters/$id/nodes' | '/clusters/$id/backups' | '/clusters/$id/terminal' | '/clusters/$id/streams' | '/clusters/$id/subscriptions' | '/clusters/$id/projections' | '/clusters/$id/users' | '/clusters/$id/audit' | '/clusters/$id/settings'; id: string; exact?: boolean; children: React.ReactNode }) {
   return (
     <Link
       to={to}

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Textarea, TextInput } from '@mantine/core';
+import { Button, Switch, Textarea, TextInput } from '@mantine/core';
 import { IconChevronLeft, IconRefresh } from '@tabler/icons-react';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -12,11 +12,13 @@ import { Age } from '../../components/Age';
 import { DataTable, type Column } from '../../components/DataTable';
 import { Empty, Note } from '../../components/Faces';
 import { Panel } from '../../components/Page';
-import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { dateTime, group } from '../../lib/format';
 import { useCluster } from '../clusters/queries';
 import { may, useRole } from '../session/session';
-import { jsonParts, laidOut, olderFrom, standsAt, whyNotEvent } from './events';
+import { StoreFaces } from '../store/Login';
+import { olderFrom, standsAt, whyNotEvent } from './events';
+import { Json } from './Json';
 import { useStream, useStreams } from './queries';
 import classes from './StreamsTab.module.css';
 
@@ -86,8 +88,8 @@ function Recent({ cluster, operate, onOpen }: { cluster: string; operate: boolea
     { head: 'Among the newest', cell: (s) => group(s.events), kind: 'num' },
   ];
   return (
-    <Panel title="Streams that changed last" lead={`From the newest ${group(list.data?.looked ?? 2000)} events. Older streams are opened by name.`} aside={operate && <Checkbox size="xs" label="The system’s too" checked={system} onChange={(e) => setSystem(e.currentTarget.checked)} />}>
-      <QueryFaces query={list} label="Looking for the newest events" rows={4}>
+    <Panel title="Streams that changed last" lead={`From the newest ${group(list.data?.looked ?? 2000)} events. Older streams are opened by name.`} aside={operate && <Switch size="xs" label="The system’s too" checked={system} onChange={(e) => setSystem(e.currentTarget.checked)} />}>
+      <StoreFaces cluster={cluster} query={list} label="Looking for the newest events" rows={4}>
         {(l) =>
           l.streams.length === 0 ? (
             <Empty title="Nothing was written lately">
@@ -97,7 +99,7 @@ function Recent({ cluster, operate, onOpen }: { cluster: string; operate: boolea
             <DataTable caption="Streams, the last changed first" columns={columns} rows={l.streams} keyOf={(s) => s.name} testId={(s) => `stream-${s.name}`} />
           )
         }
-      </QueryFaces>
+      </StoreFaces>
     </Panel>
   );
 }
@@ -110,8 +112,8 @@ function Stream({ cluster, stream, from, administer, onOpen }: { cluster: string
     <Panel
       title={stream}
       aside={
-        <span className={classes.end}>
-          <Checkbox size="xs" label="Resolve links" checked={links} onChange={(e) => setLinks(e.currentTarget.checked)} />
+        <span className={classes.bar}>
+          <Switch size="xs" label="Resolve links" checked={links} onChange={(e) => setLinks(e.currentTarget.checked)} />
           <Button variant="default" size="xs" leftSection={<IconChevronLeft size={14} />} onClick={() => onOpen()}>
             All streams
           </Button>
@@ -126,9 +128,9 @@ function Stream({ cluster, stream, from, administer, onOpen }: { cluster: string
         </span>
       }
     >
-      <QueryFaces query={page} label={`Reading ${stream}`} rows={3} height={90}>
+      <StoreFaces cluster={cluster} query={page} label={`Reading ${stream}`} rows={3} height={90}>
         {(p) => <Page page={p} from={from} onOpen={onOpen} />}
-      </QueryFaces>
+      </StoreFaces>
       {deleting && <DeleteDialog cluster={cluster} stream={stream} onClose={() => setDeleting(false)} onDone={() => (setDeleting(false), onOpen())} />}
     </Panel>
   );
@@ -194,22 +196,6 @@ function Part({ label, value }: { label: string; value: EventText }) {
   );
 }
 
-function Json({ value }: { value: EventText }) {
-  const { text, note } = laidOut(value);
-  return (
-    <>
-      <pre className={classes.json} tabIndex={0}>
-        {jsonParts(text).map((p, i) => (
-          <span key={i} data-kind={p.kind === 'plain' ? undefined : p.kind}>
-            {p.text}
-          </span>
-        ))}
-      </pre>
-      {note && <p className="faint">{note}</p>}
-    </>
-  );
-}
-
 function AppendDialog({ cluster, stream, onDone, onClose }: { cluster: string; stream: string; onDone: (stream: string) => void; onClose: () => void }) {
   const [name, setName] = useState(stream.startsWith('$') ? '' : stream);
   const [type, setType] = useState('');
@@ -221,6 +207,7 @@ function AppendDialog({ cluster, stream, onDone, onClose }: { cluster: string; s
       verb="Append"
       reason="optional"
       blocked={whyNotEvent(name, type, data)}
+      cli={({ reason }) => cli.appendEvent(cluster, name.trim(), type.trim(), data, reason)}
       act={({ reason }) => append.mutateAsync({ stream: name.trim(), type: type.trim(), data, ...(reason && { reason }) })}
       onDone={() => onDone(name.trim())}
       onClose={onClose}
@@ -236,7 +223,7 @@ function AppendDialog({ cluster, stream, onDone, onClose }: { cluster: string; s
 function DeleteDialog({ cluster, stream, onDone, onClose }: { cluster: string; stream: string; onDone: () => void; onClose: () => void }) {
   const remove = useChange((body: Record<string, string>) => api.post(path('clusters', cluster, 'streams', 'delete'), body), keys.streams(cluster));
   return (
-    <ActionDialog title={`Delete ${stream}`} verb="Delete stream" danger typed={stream} reason="optional" act={({ typedName, reason }) => remove.mutateAsync({ stream, typedName, ...(reason && { reason }) })} onDone={onDone} onClose={onClose}>
+    <ActionDialog title={`Delete ${stream}`} verb="Delete stream" danger typed={stream} reason="optional" cli={({ reason }) => cli.deleteStream(cluster, stream, reason)} act={({ typedName, reason }) => remove.mutateAsync({ stream, typedName, ...(reason && { reason }) })} onDone={onDone} onClose={onClose}>
       <Note tone="bad" title="Its events are gone for every reader">
         <p>Subscriptions that are behind do not get them any more. It may be written to again, and its revisions go on.</p>
       </Note>
