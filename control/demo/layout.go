@@ -226,7 +226,7 @@ func (l *Layout) eventStore(dir, binary string) part {
 		}
 		data := filepath.Join(dir, n.Name)
 		p.processes = append(p.processes, supervise.Spec{Name: n.Name, Path: binary, Dir: data, Env: []string{"PATH=/usr/bin:/bin"},
-			Args: []string{"serve", "--insecure", "--db", data, "--node-name", n.Name,
+			Args: []string{"serve", "--insecure", "--run-projections", "All", "--db", data, "--node-name", n.Name,
 				"--cluster-size", strconv.Itoa(voters), "--node-priority", strconv.Itoa(n.Priority),
 				"--node-ip", host, "--node-port", strconv.Itoa(n.Port),
 				"--replication-ip", host, "--replication-port", strconv.Itoa(n.PeerPort), "--gossip-seed", seeds}})

@@ -62,10 +62,18 @@ func (n *node) statistics(ctx context.Context, o *projections.StatisticsReq_Opti
 	return list, nil
 }
 
+// reached is a position as the store tells it, "" before the first event.
+func reached(text string) string {
+	if strings.HasSuffix(text, "P:-1") {
+		return ""
+	}
+	return text
+}
+
 func projectionOf(d *projections.StatisticsResp_Details) engine.ProjectionInfo {
 	return engine.ProjectionInfo{
-		Name: d.GetName(), Status: d.GetStatus(), Reason: d.GetStateReason(), Mode: d.GetMode(), Progress: float64(d.GetProgress()), Position: d.GetPosition(),
-		Checkpoint: d.GetLastCheckpoint(), CheckpointStatus: d.GetCheckpointStatus(), Processed: d.GetEventsProcessedAfterRestart(), Buffered: d.GetBufferedEvents(),
+		Name: d.GetName(), Status: d.GetStatus(), Reason: d.GetStateReason(), Mode: d.GetMode(), Progress: float64(d.GetProgress()), Position: reached(d.GetPosition()),
+		Checkpoint: reached(d.GetLastCheckpoint()), CheckpointStatus: d.GetCheckpointStatus(), Processed: d.GetEventsProcessedAfterRestart(), Buffered: d.GetBufferedEvents(),
 		Partitions: int(d.GetPartitionsCached()), Writes: int(d.GetWritesInProgress()), Reads: int(d.GetReadsInProgress()), Version: d.GetVersion(), Epoch: d.GetEpoch(),
 	}
 }
