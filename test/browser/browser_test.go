@@ -20,7 +20,7 @@ import (
 
 // scripts run one after the other against the same Baton; each drives the dashboard as a person would. The first makes
 // the account, the others sign in with it.
-var scripts = []string{"promote", "flows", "terminal"}
+var scripts = []string{"promote", "flows", "terminal", "hosts"}
 
 // scriptTime bounds one script on a machine that is far slower than usual.
 const scriptTime = 10 * time.Minute
@@ -50,7 +50,7 @@ func TestDashboard(t *testing.T) {
 	}
 	base, link := startUp(t)
 	shots := filepath.Join(artifacts(t), "screenshots")
-	env := append(os.Environ(), "BATON_URL="+base, "BATON_ARTIFACTS="+shots, "CHROMIUM="+chromium)
+	env := append(append(os.Environ(), machinesFor(t)...), "BATON_URL="+base, "BATON_ARTIFACTS="+shots, "CHROMIUM="+chromium)
 	began, steps := time.Now(), 0
 	for i, name := range scripts {
 		file := filepath.Join("e2e", name+".mjs")
