@@ -16,6 +16,7 @@ import { useStale } from '../../lib/clock';
 import { bytes, rate, sentenceCase, toNumber } from '../../lib/format';
 import { splitVerdict, verdictTone } from '../../lib/severity';
 import { FailsafeNote } from '../failover/FailsafeNote';
+import { NoPrimaryNote } from '../failover/NoPrimaryNote';
 import { OperationPanel } from '../operations/OperationPanel';
 import { bareReason } from '../report/report';
 import { mayPromote, useSession } from '../session/session';
@@ -66,6 +67,7 @@ export function ClusterPage() {
       <title>{`${c.name} · Baton`}</title>
       <Crumbs name={c.name} />
       <FailsafeNote cluster={c} />
+      <NoPrimaryNote cluster={c} />
       {op !== null && !onOperationPage ? (
         <OperationPanel
           id={op}

@@ -18,9 +18,9 @@ export function primaryGone(c: ClusterDetail): boolean {
 }
 
 /** Puts another node in the place of a primary that is gone. Losing writes has to be accepted by a mark of its own. */
-export function FailoverDialog({ cluster: c, onClose }: { cluster: ClusterDetail; onClose: () => void }) {
+export function FailoverDialog({ cluster: c, wanted = '', onClose }: { cluster: ClusterDetail; wanted?: string; onClose: () => void }) {
   const navigate = useNavigate();
-  const [node, setNode] = useState('');
+  const [node, setNode] = useState(wanted);
   const [acceptLoss, setAcceptLoss] = useState(false);
   const failover = useChange((body: Record<string, unknown>) => api.post<Accepted>(path('clusters', c.id, 'failover'), body), keys.cluster(c.id));
   const others = c.nodes.filter((n) => !isLead(n.role));

@@ -55,7 +55,7 @@ export function NewMachineDialog({ accounts, onClose }: { accounts: readonly Pro
       onDone={onClose}
       onClose={onClose}
     >
-      <p>It is rented from now on. At its first boot it fetches this very program from the control plane, compares its checksum, and joins with a token that works once.</p>
+      <p>You pay for it from the moment it is made. At its first boot it fetches this very program from the control plane, compares its checksum, and joins with a token that works once.</p>
       <NativeSelect
         label="Account"
         value={account}

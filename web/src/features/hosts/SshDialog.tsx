@@ -88,15 +88,19 @@ function Form({ onStarted, onClose }: { onStarted: (task: string, address: strin
         <TextInput label="Location" description="Such as rack-a." value={location} onChange={(e) => setLocation(e.currentTarget.value)} autoComplete="off" />
       </FieldRow>
       {asked && (
-        <Note tone="warn" title="Is it this machine?">
-          <p>It shows this key; key and password are sent only after you confirmed it.</p>
-          <p className={classes.fingerprint} data-testid="host-key">
-            {asked.key}
-          </p>
-          <p className="quiet">On the machine, this prints its keys:</p>
-          <Command value="for k in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $k; done" prompt label="Copy the command" />
-          <Checkbox mt={10} checked={same} onChange={(e) => setSame(e.currentTarget.checked)} label="It is the same key" />
-        </Note>
+        <>
+          <Note tone="warn" title="Is it this machine?">
+            <p>It shows this key. Yours is sent to it only after you confirmed that.</p>
+            <p className={classes.fingerprint} data-testid="host-key">
+              {asked.key}
+            </p>
+          </Note>
+          <div className={classes.compare}>
+            <span className="quiet">On the machine, this prints its keys:</span>
+            <Command value="for k in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $k; done" prompt label="Copy the command" />
+          </div>
+          <Checkbox checked={same} onChange={(e) => setSame(e.currentTarget.checked)} label="It is the same key" />
+        </>
       )}
     </ActionDialog>
   );
