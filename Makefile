@@ -145,6 +145,10 @@ bench-control: bin/baton ## Measures one control plane with the agents of 5,000 
 bench-redis: bin/baton ## Measures planned moves of a Redis primary: FAILOVER, Sentinel, Baton
 	cd bench && $(GO) run . redis-failover -baton ../bin/baton
 
+.PHONY: bench-memory
+bench-memory: bin/baton ## Watches the memory of a node: 10M events in 1M streams, then an hour of mixed load
+	cd bench && $(GO) run . memory -baton ../bin/baton
+
 .PHONY: proto
 proto: ## Generates gen/ from proto/ (needs protoc)
 	@mkdir -p bin/tools

@@ -60,14 +60,15 @@ type consoleCommand struct {
 }
 
 var consoleCommands = map[string]consoleCommand{
-	"cluster": {"cluster", "members with roles, positions, and who may be promoted", 0, 0, document("/cluster")},
-	"info":    {"info", "version and state of this node", 0, 0, document("/info")},
-	"gossip":  {"gossip", "what clients are told of the members", 0, 0, document("/gossip")},
-	"stats":   {"stats", "counters of this node", 0, 0, document("/stats")},
-	"options": {"options", "the options this node runs with", 0, 0, document("/info/options")},
-	"health":  {"health", "whether this node lives and is ready", 0, 0, health},
-	"stream":  {"stream NAME [COUNT]", "the newest events of a stream, 10 by default", 1, 2, readStream},
-	"all":     {"all [COUNT]", "the newest events of all streams", 0, 1, readAll},
+	"cluster":   {"cluster", "members with roles, positions, and who may be promoted", 0, 0, document("/cluster")},
+	"info":      {"info", "version and state of this node", 0, 0, document("/info")},
+	"elections": {"elections", "how this node's candidacies ended, and what each voter answered", 0, 0, document("/cluster/elections")},
+	"gossip":    {"gossip", "what clients are told of the members", 0, 0, document("/gossip")},
+	"stats":     {"stats", "counters of this node", 0, 0, document("/stats")},
+	"options":   {"options", "the options this node runs with", 0, 0, document("/info/options")},
+	"health":    {"health", "whether this node lives and is ready", 0, 0, health},
+	"stream":    {"stream NAME [COUNT]", "the newest events of a stream, 10 by default", 1, 2, readStream},
+	"all":       {"all [COUNT]", "the newest events of all streams", 0, 1, readAll},
 }
 
 // Help lists the commands.
