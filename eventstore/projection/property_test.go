@@ -174,12 +174,14 @@ func FuzzHandle(f *testing.F) {
 	f.Add([]byte(`[1e999,-0,1.5e-7]`), []byte("\xff"), []byte(strings.Repeat("[", 2000)), false, "\xff", "")
 	f.Add([]byte(`"`), []byte(`"\u12"`), []byte(`"\`), true, "s", "A")
 	const source = `fromAll().when({$any(s,e){ return {s, t:[e.body,e.data,e.bodyRaw,e.metadata,e.metadataRaw,e.linkMetadata,e.created,e.streamId,e.eventType]} }}).transformBy(s=>s.t)`
+	limits := fuzzLimits
+	limits.CompileTime = time.Minute
+	p, err := Compile("fuzzed", source, limits)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(p.Close)
 	f.Fuzz(func(t *testing.T, state, data, metadata []byte, isJSON bool, stream, kind string) {
-		p, err := Compile("fuzzed", source, fuzzLimits)
-		if err != nil {
-			t.Skip("the machine is too busy to compile in time")
-		}
-		defer p.Close()
 		out, err := p.Handle("", state, nil, Event{Stream: stream, Type: kind, JSON: isJSON, Data: data, Metadata: metadata, LinkMetadata: metadata})
 		faultOnly(t, err)
 		for _, text := range [][]byte{out.State, out.Result} {
