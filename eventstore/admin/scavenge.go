@@ -17,6 +17,7 @@ func (h *handler) scavengeRoutes(mux *http.ServeMux) {
 	mux.Handle("DELETE /admin/scavenge/{id}", h.may(h.access.MayOperate, h.stopScavenge))
 	mux.Handle("GET /admin/scavenge/current", h.may(h.access.MayOperate, h.currentScavenge))
 	mux.Handle("GET /admin/scavenge/last", h.may(h.access.MayOperate, h.lastScavenge))
+	mux.Handle("POST /admin/redact", h.may(h.access.MayOperate, h.redact))
 }
 
 // scavenger is nil for a node without a log to scavenge.
@@ -132,4 +133,36 @@ func (h *handler) showScavenge(w http.ResponseWriter, running bool) {
 func (h *handler) noScavenge(w http.ResponseWriter, detail string) {
 	problem(w, problemDetails{Title: "No such scavenge", Status: http.StatusNotFound, Code: "scavenge-not-found", Detail: detail,
 		Fix: "GET /admin/scavenge/last tells about the last one; POST /admin/scavenge starts one. Each node is scavenged by itself."})
+}
+
+// redact overwrites data and metadata of one event in this node's log.
+func (h *handler) redact(w http.ResponseWriter, r *http.Request) {
+	var req struct {
+		Stream   string `json:"stream"`
+		Revision int64  `json:"revision,string"`
+	}
+	if !decode(w, r, &req) {
+		return
+	}
+	scavenger := h.scavenger()
+	if scavenger == nil || req.Stream == "" || req.Revision < 0 {
+		badField(w, "The request names no event of this node.", `Send {"stream": "NAME", "revision": "5"}.`)
+		return
+	}
+	position, err := scavenger.Redact(r.Context(), req.Stream, req.Revision)
+	switch {
+	case errors.Is(err, scavenge.ErrNoEvent):
+		problem(w, problemDetails{Title: "No such event", Status: http.StatusNotFound, Code: "no-event", Detail: "This node has no such event, or it cannot be read any more.",
+			Fix: "Events that cannot be read any more are removed by a scavenge: POST /admin/scavenge."})
+	case errors.Is(err, scavenge.ErrSystemStream):
+		badField(w, "Events of system streams cannot be redacted: the store acts on them.", "Write a newer event, or delete the stream.")
+	case errors.Is(err, scavenge.ErrStillWritten):
+		problem(w, problemDetails{Title: "Not yet", Status: http.StatusConflict, Code: "still-written", Retry: true,
+			Detail: "The event stands in the segment of the log that is being written; nothing was changed.", Fix: "Try again when the log has grown by a segment (64 MiB)."})
+	case err != nil:
+		h.fail(w, r, err)
+	default:
+		h.Logger.Warn("redacted by request", "stream", req.Stream, "revision", req.Revision, "from", r.RemoteAddr)
+		answer(w, map[string]any{"outcome": "done", "stream": req.Stream, "revision": strconv.FormatInt(req.Revision, 10), "position": strconv.FormatUint(position, 10)})
+	}
 }

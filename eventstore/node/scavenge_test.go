@@ -292,7 +292,7 @@ func TestScavengeStopsAndGoesOn(t *testing.T) {
 	if stopped.Result != scavenge.Stopped || stopped.Segments == stopped.Total {
 		t.Fatalf("%+v", stopped)
 	}
-	second, _, err := s.Start(slow)
+	second, _, err := s.Start(scavenge.Options{Threads: 1, ThrottlePercent: 5})
 	if err != nil || second == first {
 		t.Fatal(second, err)
 	}
@@ -313,5 +313,56 @@ func TestScavengeStopsAndGoesOn(t *testing.T) {
 	}
 	if got := readRevisions(t, c.nodes[0], "kept"); len(got) != 130 {
 		t.Fatal(len(got))
+	}
+}
+
+// Goal: a redacted event keeps its place and loses its content, here and after a
+// restart; what stands beside it does not change; what cannot be redacted says so.
+func TestRedactedEventKeepsItsPlace(t *testing.T) {
+	c := newCluster(t, 1, 1, func(_ int, cfg *Config) { cfg.SegmentBytes, cfg.CacheBytes = 64<<10, 16<<10 })
+	c.start(0)
+	c.waitLeader()
+	secret := event(1)
+	secret.Data, secret.Metadata = []byte("a secret of somebody"), []byte("and more of it")
+	c.must(0, appendCommand(t, "s", stream.Any, event(0), secret, event(2)))
+	s := c.nodes[0].Scavenger()
+	if _, err := s.Redact(t.Context(), "s", 1); !errors.Is(err, scavenge.ErrStillWritten) {
+		t.Fatal(err)
+	}
+	c.manyEvents(0, "kept", 130)
+	c.manyEvents(0, "kept", 130)
+	for name, want := range map[string]error{"none": scavenge.ErrNoEvent, "$settings": scavenge.ErrSystemStream} {
+		if _, err := s.Redact(t.Context(), name, 1); !errors.Is(err, want) {
+			t.Fatal(name, err)
+		}
+	}
+	if _, err := s.Redact(t.Context(), "s", 3); !errors.Is(err, scavenge.ErrNoEvent) {
+		t.Fatal(err)
+	}
+	before := readAll(t, c.nodes[0], math.MaxUint64)
+	for range 2 {
+		if _, err := s.Redact(t.Context(), "s", 1); err != nil {
+			t.Fatal(err)
+		}
+		var data, meta [][]byte
+		_, err := c.nodes[0].Reader().Stream(t.Context(), reader.StreamQuery{Stream: "s", FromStart: true, Count: 9}, func(e *reader.Event) error {
+			data, meta = append(data, bytes.Clone(e.Data())), append(meta, bytes.Clone(e.Metadata()))
+			return nil
+		})
+		if err != nil || len(data) != 3 || string(data[0]) != "event 0" || string(data[2]) != "event 2" ||
+			!bytes.Equal(data[1], make([]byte, len(secret.Data))) || !bytes.Equal(meta[1], make([]byte, len(secret.Metadata))) {
+			t.Fatalf("%q %q %v", data, meta, err)
+		}
+		if after := readAll(t, c.nodes[0], math.MaxUint64); !slices.Equal(before, after) {
+			t.Fatal("another event changed")
+		}
+		segment, err := os.ReadFile(c.nodes[0].Segments()[0].Path)
+		if err != nil || bytes.Contains(segment, []byte("secret of")) || bytes.Contains(segment, []byte("more of it")) {
+			t.Fatal("the content is still in the file", err)
+		}
+		c.stop(0)
+		c.start(0)
+		c.waitLeader()
+		s = c.nodes[0].Scavenger()
 	}
 }

@@ -24,10 +24,10 @@ import (
 func TestScavengeAgainstModel(t *testing.T) {
 	sum := map[string]int{}
 	var before, after int64
-	const seeds = 5
+	const seeds = 4
 	for seed := range uint64(seeds) {
 		w := newWorld(t, seed)
-		for range 200 {
+		for range 170 {
 			w.step()
 		}
 		w.scavenge()

@@ -12,6 +12,7 @@ import (
 	"baton/eventstore/index"
 	"baton/eventstore/log"
 	"baton/eventstore/reader"
+	"baton/eventstore/replica"
 	"baton/platform/clock"
 	"baton/platform/vfs"
 )
@@ -51,6 +52,8 @@ type Scavenger struct {
 	status Status // of the running or last scavenge
 	stop   context.CancelFunc
 	gone   chan struct{} // closed when the running one has ended; nil: none ran
+
+	work sync.Mutex // held while one segment is looked at or rewritten
 }
 
 // New returns a Scavenger that knows how the last scavenge stands. Everything
@@ -71,14 +74,17 @@ func New(ctx context.Context, cfg Config) (*Scavenger, error) {
 
 // Start begins a scavenge and returns its id; or, with started false, the id of
 // the one that is running. One that was stopped before its end goes on where it
-// was: with its point, under a new id. The error is an *OptionError or the
-// disk's.
+// was: with its point, under a new id. The error is an *OptionError,
+// replica.ErrStopped when the node stops, or the disk's.
 func (s *Scavenger) Start(o Options) (id string, started bool, err error) {
 	if err := o.check(); err != nil {
 		return "", false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.ctx.Err(); err != nil {
+		return "", false, replica.ErrStopped
+	}
 	if s.status.Running() {
 		return s.status.ID, false, nil
 	}
@@ -234,7 +240,9 @@ func (s *Scavenger) pass(ctx context.Context) error {
 	}
 	for _, info := range todo {
 		began := s.cfg.Clock.Now()
+		s.work.Lock()
 		removed, err := store.Segment(info, *status.Point)
+		s.work.Unlock()
 		if err != nil {
 			return err
 		}

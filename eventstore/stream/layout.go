@@ -70,6 +70,9 @@ const (
 	// eventFlagRemoved marks an event that a scavenge took out: of its header
 	// the size, the ordinal and the write are left, everything else is zeros.
 	eventFlagRemoved = 2
+	// eventFlagRedacted marks an event whose data and metadata were overwritten
+	// with zeros of the same length.
+	eventFlagRedacted = 4
 
 	// maxWrites bounds writes and checks of one command: the tables count in
 	// 16 bits.

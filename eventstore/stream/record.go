@@ -270,6 +270,9 @@ func (e EventView) JSON() bool { return e.b[offEventFlags]&eventFlagJSON != 0 }
 // gives such events; id, type, data and metadata of one are empty.
 func (e EventView) Removed() bool { return e.b[offEventFlags]&eventFlagRemoved != 0 }
 
+// Redacted reports whether data and metadata were overwritten with zeros.
+func (e EventView) Redacted() bool { return e.b[offEventFlags]&eventFlagRedacted != 0 }
+
 // Type is the event type.
 func (e EventView) Type() []byte {
 	off := eventHeaderSize + int(e.b[offEventTypeOff])

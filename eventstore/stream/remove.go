@@ -55,6 +55,34 @@ func Remove(data []byte, base uint64, gone Gone) (Removal, error) {
 	return sum, nil
 }
 
+// Redact overwrites data and custom metadata of the event at position pos with
+// zeros, in place, in the data of one normal log entry that stands at position
+// base. Id, type, lengths, revision and position stay. found is false if no event
+// that is still there begins at pos. The error wraps ErrMalformed.
+func Redact(data []byte, base, pos uint64) (found bool, err error) {
+	it := NewRecords(data, base)
+	for it.Next() {
+		r := it.Record()
+		evs := r.Events()
+		for evs.Next() {
+			e := evs.Event()
+			if r.Position(e) != pos {
+				continue
+			}
+			clear(e.Data())
+			clear(e.Metadata())
+			e.b[offEventFlags] |= eventFlagRedacted
+			sealBody(r.b)
+			sealHead(r.b)
+			return true, nil
+		}
+		if err := evs.Err(); err != nil {
+			return false, fmt.Errorf("redact an event: %w", err)
+		}
+	}
+	return false, it.Err()
+}
+
 // remove clears the event but for what the walk over events needs.
 func (e EventView) remove() {
 	size, ordinal, write := u32(e.b, offEventSize), u32(e.b, offEventOrdinal), u16(e.b, offEventWrite)

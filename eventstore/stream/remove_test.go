@@ -115,3 +115,44 @@ func TestRemovable(t *testing.T) {
 		}
 	}
 }
+
+// Goal: a redacted event loses its content and nothing else changes.
+func TestRedactClearsContentOnly(t *testing.T) {
+	events := []Event{{ID: [16]byte{1}, Type: "a", Data: []byte("first"), Metadata: []byte("meta")}, {ID: [16]byte{2}, Type: "b", JSON: true, Data: []byte("second")}}
+	cmd, err := NewAppend(Limits{}, Write{Stream: "s", Expected: Any, Events: events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const base = 1000
+	data := bytes.Clone(cmd.rec.b)
+	it := cmd.rec.Events()
+	it.Next()
+	at := base + uint64(it.Event().Offset())
+	for _, pos := range []uint64{0, base, at + 1} {
+		if found, err := Redact(data, base, pos); found || err != nil || !bytes.Equal(data, cmd.rec.b) {
+			t.Fatalf("position %d: %v, %v", pos, found, err)
+		}
+	}
+	if found, err := Redact(data, base, at); !found || err != nil {
+		t.Fatal(found, err)
+	}
+	r, err := ParseRecord(data, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evs := r.Events()
+	for i := 0; evs.Next(); i++ {
+		e := evs.Event()
+		want := events[i]
+		if i == 0 {
+			want.Data, want.Metadata = make([]byte, 5), make([]byte, 4)
+		}
+		if e.ID() != want.ID || string(e.Type()) != want.Type || !bytes.Equal(e.Data(), want.Data) || !bytes.Equal(e.Metadata(), want.Metadata) ||
+			e.JSON() != want.JSON || e.Redacted() != (i == 0) || !validBody(e.Body(), len(want.Type), len(want.Metadata), len(want.Data), want.JSON) {
+			t.Fatalf("event %d: %q %q %v", i, e.Data(), e.Metadata(), e.Redacted())
+		}
+	}
+	if _, err := Redact(data[:len(data)-1], base, at+1); !errors.Is(err, ErrMalformed) {
+		t.Fatal(err)
+	}
+}
