@@ -24,6 +24,8 @@ type cluster struct {
 	history history
 	crowd   *crowd // consumers of a persistent subscription
 
+	backups *vfs.Mem // the disk that backups go to
+
 	skipCatchUp bool // the rule of P8 is off: the checker must notice
 	lyingDisk   bool // disks answer syncs without performing them: the checker must notice
 	calm        bool // faults have stopped
@@ -60,7 +62,7 @@ func Run(seed uint64, o Options) Result {
 	w.trace.words = o.Words
 	c := &cluster{
 		w: w, swarm: drawSwarm(w.rng), check: newChecker(w), skipCatchUp: o.SkipCatchUpRule, lyingDisk: o.LyingDisk,
-		sometimes: map[string]int{}, afterChange: map[*replica.Change]*node{},
+		sometimes: map[string]int{}, afterChange: map[*replica.Change]*node{}, backups: vfs.NewMem(),
 	}
 	c.net = newNetwork(w, c.swarm.Net)
 	c.crowd = &crowd{c: c, handled: map[int64]bool{}, got: map[int64]int{}}

@@ -52,6 +52,7 @@ var mustHappen = []string{
 	"repeat recognized", "true conflict", "priority change", "priority transfer", "promotion by name", "clone promotion by name",
 	"clone promoted", "clone promoted under faults", "joint change begun", "voter replaced", "long outage", "transfer",
 	"closed segments compared", "group loaded", "checkpoint of a group", "event delivered again", "event parked", "consumer left", "segment scavenged",
+	"backup taken", "backup interrupted", "backup founded anew",
 }
 
 // TestSeeds lives a batch of seeds, spread over as many processes as there are cores.

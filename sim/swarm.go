@@ -21,7 +21,7 @@ type swarm struct {
 	// Mean time between faults of a kind; 0 disables it.
 	Partition, OneWay, Crash, PowerCut, Torn, Pause time.Duration
 	Promote, Priority, Transfer                     time.Duration
-	Scavenge                                        time.Duration
+	Scavenge, Backup                                time.Duration
 
 	OutageMax    time.Duration // a crashed node comes back within this
 	LongOutage   float64       // probability that it stays away past ReplaceAfter instead
@@ -79,6 +79,7 @@ func drawSwarm(r *rand.Rand) swarm {
 		Faults:       between(6*time.Second, 10*time.Second),
 	}
 	s.Scavenge = maybe(0.6, 200*time.Millisecond, 2*time.Second)
+	s.Backup = maybe(0.4, 500*time.Millisecond, 4*time.Second)
 	s.ClusterSize = 3
 	if s.Nodes >= 5 && r.IntN(2) == 0 {
 		s.ClusterSize = 5
@@ -112,6 +113,7 @@ func (s swarm) String() string {
 	add("priority change", s.Priority)
 	add("transfer", s.Transfer)
 	add("scavenge", s.Scavenge)
+	add("backup", s.Backup)
 	share("long outage", s.LongOutage)
 	if len(on) == 0 {
 		on = []string{"no faults"}
