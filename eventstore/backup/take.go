@@ -459,7 +459,7 @@ func (t *taking) check(ctx context.Context, m *Manifest) error {
 }
 
 func (t *taking) scan(ctx context.Context, m *Manifest, from uint64) error {
-	l, err := log.Open(log.Options{FS: newView(t.FS, t.dir, m.Files), Dir: viewDir, SegmentBytes: m.SegmentBytes, CacheBytes: 1})
+	l, err := OpenLog(t.FS, t.dir, m)
 	if err != nil {
 		return fmt.Errorf("read the backup back: %w", err)
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"baton/eventstore/index"
-	"baton/eventstore/log"
 	"baton/eventstore/membership"
 	"baton/eventstore/replica"
 	"baton/platform/vfs"
@@ -72,7 +71,7 @@ func Verify(ctx context.Context, dir string, o VerifyOptions) (*Report, error) {
 		return nil, fmt.Errorf("make a scratch index: %w", err)
 	}
 	defer rows.Close()
-	l, err := log.Open(log.Options{FS: newView(o.FS, dir, m.Files), Dir: viewDir, SegmentBytes: m.SegmentBytes, CacheBytes: 1})
+	l, err := OpenLog(o.FS, dir, m)
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}

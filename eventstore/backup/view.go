@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 
+	"baton/eventstore/log"
 	"baton/platform/vfs"
 )
 
@@ -37,6 +38,13 @@ func newView(fsys vfs.FS, root string, files []File) *view {
 		v.files[files[i].Name] = &viewed{from: &files[i]}
 	}
 	return v
+}
+
+// OpenLog opens the log that a backup holds. It may be written to; that changes
+// the log in memory and not the backup. Its frames are checked when they are
+// read, the files' hashes are not. Close it after use; one goroutine uses it.
+func OpenLog(fsys vfs.FS, dir string, m *Manifest) (*log.Log, error) {
+	return log.Open(log.Options{FS: newView(fsys, dir, m.Files), Dir: viewDir, SegmentBytes: m.SegmentBytes, CacheBytes: 1})
 }
 
 func notThere(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist} }
