@@ -145,6 +145,17 @@ func (h *house) awaits(name string, want []string) {
 	})
 }
 
+// awaitLast waits until the last event of a stream holds the data given.
+func (h *house) awaitLast(name, want string) {
+	h.t.Helper()
+	h.eventually("the last event of "+name, func() error {
+		if got := h.read(name); len(got) == 0 || got[len(got)-1] != want {
+			return fmt.Errorf("%d events, the last %q, want %q", len(got), got[max(len(got)-1, 0):], want)
+		}
+		return nil
+	})
+}
+
 func (h *house) create(w Wanted) {
 	h.t.Helper()
 	if w.Mode == "" {

@@ -79,10 +79,7 @@ func TestStatesAndEventsSurviveRestarts(t *testing.T) {
 		if got, err := h.s.Result(h.context(), "sums", name); err != nil || string(got) != fmt.Sprintf(`"%d events"`, counts[name]) {
 			t.Errorf("result of %s: %s %v", name, got, err)
 		}
-		results := h.read("$projections-sums-" + name + "-result")
-		if len(results) == 0 || results[len(results)-1] != fmt.Sprintf(`"%d events"`, counts[name]) {
-			t.Errorf("results of %s: %q", name, results)
-		}
+		h.awaitLast("$projections-sums-"+name+"-result", fmt.Sprintf(`"%d events"`, counts[name]))
 	}
 	h.awaitState("total", "", strconv.Itoa(counts["thing-1"]))
 	h.must(h.s.Disable(h.context(), "sums", true, "somebody"))
@@ -222,7 +219,7 @@ func TestProjectionsThatEnd(t *testing.T) {
 	h.must(err)
 	h.awaitStatus(name, Completed)
 	h.awaitState(name, "", "2")
-	h.awaits("$projections-"+name+"-result", []string{`"2 events"`})
+	h.awaitLast("$projections-"+name+"-result", `"2 events"`)
 	h.create(Wanted{Name: "fleeting", Mode: Transient, Query: "categories=in each"})
 	h.awaitStatus("fleeting", Completed)
 	h.awaitState("fleeting", "in-1", "2")

@@ -123,8 +123,8 @@ func (it *item) report(end uint64) Report {
 		rep.LogPosition = r.at.pos
 		rep.LagBytes = max(end, r.at.pos) - r.at.pos
 	}
-	if status == Completed {
-		rep.Progress = 100
+	if status == Completed || status == Running && r.idle.Load() {
+		rep.Progress, rep.LagBytes = 100, 0 // what came since the last event for it was looked at as well
 	}
 	return rep
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"baton/eventstore/projection"
@@ -29,6 +30,8 @@ type run struct {
 	def    projection.Definition
 	raw    bool   // a system projection: it is fed the log as it is
 	single string // the one stream it reads; empty: it follows the log
+
+	idle atomic.Bool // everything there is was looked at
 
 	mu       sync.Mutex
 	room     *sync.Cond    // there may be room in the batch, or the run ends

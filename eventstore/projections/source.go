@@ -95,6 +95,7 @@ func (r *run) Event(e *reader.Event) error {
 	if at.rev <= r.at.rev && r.single != "" || at.pos <= r.at.pos && r.single == "" {
 		return nil // only this goroutine moves it
 	}
+	r.idle.Store(false)
 	ev, ok := r.convert(e, o)
 	if !ok {
 		r.mu.Lock()
@@ -128,7 +129,7 @@ func (r *run) convert(e, o *reader.Event) (ev projection.Event, ok bool) {
 	ev = r.fill(e, o)
 	if r.def.DeletedNotices {
 		if name, ended := projection.Deleted(ev); ended {
-			ev.Stream, ev.Type, ev.Category = name, "$deleted", category(name)
+			ev.Stream, ev.Type, ev.Category = name, projection.DeletedType, category(name)
 			return ev, r.reads(name)
 		}
 	}
@@ -175,6 +176,12 @@ func (r *run) Checkpoint(pos uint64) error {
 	r.at = at
 	r.mu.Unlock()
 	return r.passed(at)
+}
+
+// Flush comes when everything there is was looked at.
+func (r *run) Flush() error {
+	r.idle.Store(true)
+	return nil
 }
 
 // CaughtUp ends projections that only want what there was.
