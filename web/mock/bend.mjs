@@ -18,7 +18,7 @@ export const bends = new Set(['long', 'foreign', 'many', 'crowd', 'huge']);
 
 /** The text of an answer as the scenario has it go out. */
 export function bendOut(scenario, text) {
-  if (scenario === 'long') return text.replaceAll('sessions', longName);
+  if (scenario === 'long') return text.replace(/sessions(?!":)/g, longName);
   if (scenario === 'foreign') return Object.entries(foreign).reduce((t, [plain, other]) => t.replaceAll(plain, other), text);
   return text;
 }

@@ -1,4 +1,5 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate, Outlet, type RouterHistory } from '@tanstack/react-router';
+import { BrokenPage } from './BrokenPage';
 import { NotFoundPage } from './NotFoundPage';
 import { Shell } from './Shell';
 
@@ -218,7 +219,7 @@ const tree = root.addChildren([
 
 /** The router; with a history of its own for tests, else the browser's. */
 export function makeRouter(history?: RouterHistory) {
-  return createRouter({ routeTree: tree, defaultPreload: 'intent', scrollRestoration: true, ...(history && { history }) });
+  return createRouter({ routeTree: tree, defaultPreload: 'intent', scrollRestoration: true, defaultErrorComponent: BrokenPage, ...(history && { history }) });
 }
 
 declare module '@tanstack/react-router' {

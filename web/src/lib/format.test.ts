@@ -38,6 +38,7 @@ describe('milliseconds', () => {
     [1880, '1.88 s'],
     [12_340, '12.3 s'],
     [125_000, '2 min 5 s'],
+    [93_784_000, '26 h 3 min'],
   ])('%d is %s', (given, want) => expect(milliseconds(given)).toBe(want));
 });
 

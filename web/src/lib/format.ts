@@ -50,7 +50,7 @@ export function group(v: Numeric): string {
   return String(v).replace(/\B(?=(\d{3})+(?!\d))/g, '\u2009');
 }
 
-/** A span of milliseconds, for stalls: 0.8 ms, 12 ms, 1.2 s, 2 min 5 s. */
+/** A span of milliseconds, for stalls: 0.8 ms, 12 ms, 1.2 s, 2 min 5 s, 26 h 3 min. */
 export function milliseconds(v: Numeric): string {
   const n = toNumber(v);
   if (n === null) return unknown;
@@ -59,6 +59,7 @@ export function milliseconds(v: Numeric): string {
   if (n < 1000) return `${Math.round(n)} ms`;
   if (n < 60_000) return `${Number((n / 1000).toFixed(n < 10_000 ? 2 : 1))} s`;
   const s = Math.round(n / 1000);
+  if (s >= 3600) return `${group(Math.floor(s / 3600))} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 60)} min ${s % 60} s`;
 }
 

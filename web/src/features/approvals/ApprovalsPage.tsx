@@ -95,6 +95,13 @@ function DecideDialog({ approval: a, verdict, onClose }: { approval: Waiting; ve
         {a.requester} asks for {a.node} to lead {a.cluster}
         {a.reason ? `: “${a.reason}”.` : ', without a reason.'} {yes ? 'It runs at once if every check still passes.' : 'Nothing is changed; the audit keeps your answer.'}
       </p>
+      {yes && (
+        <p>
+          <Link to="/clusters/$id" params={{ id: a.cluster }} search={{ promote: a.node }}>
+            See its report, plan and expected stall first
+          </Link>
+        </p>
+      )}
     </ActionDialog>
   );
 }

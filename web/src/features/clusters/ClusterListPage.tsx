@@ -179,11 +179,11 @@ function Row({ cluster: c, backup }: { cluster: ClusterSummary; backup?: BackupS
           )}
         </div>
       </div>
-      <div role="cell" data-label="Primary">
+      <div role="cell" data-label="Primary" className={classes.narrow}>
         {c.primary ? (
           <Dated at={c.observedAt} className={classes.primary}>
             <BatonGlyph size={15} />
-            <span>
+            <span title={c.primary.node}>
               {c.primary.node}
               <span className={`faint ${classes.under}`}>{c.primary.location}</span>
             </span>

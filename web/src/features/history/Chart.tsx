@@ -56,14 +56,7 @@ export const Chart = memo(function Chart({ title, note, history, from, to, stems
         {width > 0 && (
           <svg width={width} height={height} role="img" aria-label={say}>
             {[0, 0.5, 1].map((f) => (
-              <g key={f}>
-                <line x1={0} x2={width} y1={y(top * f)} y2={y(top * f)} className={f === 0 ? classes.axis : classes.grid} />
-                {f > 0 && (
-                  <text x={0} y={y(top * f) - 4} className={classes.tick}>
-                    {inUnit(history.unit, top * f)}
-                  </text>
-                )}
-              </g>
+              <line key={f} x1={0} x2={width} y1={y(top * f)} y2={y(top * f)} className={f === 0 ? classes.axis : classes.grid} />
             ))}
             {[0, 0.5, 1].map((f) => (
               <text key={f} x={f === 0 ? 0 : f === 1 ? width : width / 2} y={height - 5} textAnchor={f === 0 ? 'start' : f === 1 ? 'end' : 'middle'} className={classes.tick}>
@@ -92,6 +85,11 @@ export const Chart = memo(function Chart({ title, note, history, from, to, stems
                     />
                   )),
             )}
+            {[0.5, 1].map((f) => (
+              <text key={f} x={0} y={y(top * f) - 4} className={classes.tick}>
+                {inUnit(history.unit, top * f)}
+              </text>
+            ))}
             {at !== null && <line x1={x(at)} x2={x(at)} y1={pad.top - 6} y2={height - pad.bottom} className={classes.cursor} />}
           </svg>
         )}

@@ -27,6 +27,7 @@ export function TerminalView({ cluster, node, ticket, hostShell, onLeave }: View
   const [ended, setEnded] = useState<string | null>(null);
   const link = useRef<TerminalLink | null>(null);
   const leaving = useRef(false);
+  const whole = useRef<HTMLElement>(null);
 
   const begin = (terminal: import('@xterm/xterm').Terminal) => {
     let why: string | null = null;
@@ -37,6 +38,8 @@ export function TerminalView({ cluster, node, ticket, hostShell, onLeave }: View
           setHello(n);
           l.size(terminal.cols, terminal.rows);
           terminal.focus();
+          // The focus brings the screen into sight, not what it belongs to.
+          whole.current?.scrollIntoView?.({ block: 'start' });
         }
         if (n.type === 'hello' || n.type === 'mode') setMode({ role: n.role ?? 'unknown', level: n.level ?? 'read' });
         if (n.type === 'mode') setSaid(n.text ?? '');
@@ -59,7 +62,7 @@ export function TerminalView({ cluster, node, ticket, hostShell, onLeave }: View
 
   const level = hostShell ? 'admin' : mode.level;
   return (
-    <section aria-label={`Terminal on ${node}`}>
+    <section ref={whole} className={classes.whole} aria-label={`Terminal on ${node}`}>
       <div className={classes.banner} data-level={ended === null ? level : undefined} data-testid="terminal-banner" data-role={mode.role} data-mode={mode.level}>
         <span className={classes.who}>{node}</span>
         <RoleBadge role={mode.role} />

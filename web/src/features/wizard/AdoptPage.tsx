@@ -14,7 +14,7 @@ import { Note } from '../../components/Faces';
 import { FieldRow } from '../../components/Fields';
 import { PageHead } from '../../components/Page';
 import { cli } from '../../lib/cli';
-import { bytes, count, sentenceCase } from '../../lib/format';
+import { bytes, count, sentenceCase, toNumber } from '../../lib/format';
 import { useHosts } from '../hosts/queries';
 import { whyNotName } from './names';
 import classes from './Wizard.module.css';
@@ -92,23 +92,25 @@ export function AdoptPage() {
                 { head: 'Address', cell: (n) => <code>{n.address}</code> },
                 { head: 'Role', cell: (n) => <RoleBadge role={n.role} /> },
                 { head: 'Version', cell: (n) => n.version || '–' },
-                { head: 'Lag', cell: (n) => (n.lagBytes === null ? '–' : bytes(n.lagBytes)), kind: 'num' },
+                { head: 'Lag', cell: (n) => (n.lagBytes === null ? '–' : toNumber(n.lagBytes) === 0 ? 'None' : bytes(n.lagBytes)), kind: 'num' },
               ]}
             />
           </div>
         )}
         <div className={classes.buttons}>
-          <Button type="submit" loading={preview.isPending || adopt.isPending} disabled={problem !== null || refused || (ready && !has('POST /clusters/adopt'))}>
-            {ready ? `Adopt as ${form.name}` : 'Look first'}
-          </Button>
-          <span className="quiet" aria-live="polite">
-            {form.name !== '' && problem ? problem : refused ? 'Repair what refuses, then look again.' : ''}
-          </span>
+          {!refused && (
+            <Button type="submit" loading={preview.isPending || adopt.isPending} disabled={problem !== null || (ready && !has('POST /clusters/adopt'))}>
+              {ready ? `Adopt as ${form.name}` : 'Look first'}
+            </Button>
+          )}
           {refused && (
-            <Button variant="default" onClick={() => preview.mutate(body)}>
+            <Button loading={preview.isPending} onClick={() => preview.mutate(body)}>
               Look again
             </Button>
           )}
+          <span className="quiet" aria-live="polite">
+            {form.name !== '' && problem ? problem : refused ? 'Repair what refuses, then look again.' : ''}
+          </span>
         </div>
         <div className={classes.cli}>
           <span className="faint">The same from the command line; it asks for the password</span>
