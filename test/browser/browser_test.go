@@ -20,7 +20,7 @@ import (
 
 // scripts run one after the other against the same Baton; each drives the dashboard as a person would. The first makes
 // the account, the others sign in with it.
-var scripts = []string{"promote", "flows", "terminal", "hosts"}
+var scripts = []string{"promote", "flows", "store", "terminal", "hosts"}
 
 // scriptTime bounds one script on a machine that is far slower than usual.
 const scriptTime = 10 * time.Minute
