@@ -333,8 +333,8 @@ func storeRestore() *cobra.Command {
 		Use: "restore DIR --db DATA", Short: "Make a new cluster of a backup, in an empty data directory",
 		Long: "Makes an empty directory the data directory of the first node of a new cluster that goes on from the backup.\n" +
 			"The cluster gets an id of its own, and nodes of the one that was backed up stay apart from it. Start the node with\n" +
-			"'baton serve --db DATA'; other nodes with empty directories join it as they join any cluster, copy everything\n" +
-			"and are promoted until there are as many voters as the cluster wants.",
+			"'baton serve --db DATA' first; once it serves, other nodes with empty directories join it as they join any cluster,\n" +
+			"copy everything and are promoted until there are as many voters as the cluster wants.",
 		Example: "  baton store restore /srv/backups/shop --db /var/lib/baton/node --cluster-size 3",
 		Args:    cobra.ExactArgs(1),
 	}

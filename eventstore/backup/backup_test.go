@@ -114,13 +114,16 @@ func TestBackupOfAFollowerBecomesAClusterOfThree(t *testing.T) {
 		done := make(chan int, 3)
 		for i := range nodes {
 			dir := filepath.Join(root, fmt.Sprintf("%s%d", prefix, i))
-			if i == 0 && prepare != nil {
-				prepare(dir)
-			}
-			go func() {
+			start := func() {
 				defer func() { done <- i }()
 				nodes[i] = startNode(t, dir, func(c *node.Config) { c.ClusterSize, c.PeerListen, c.PeerSeeds = 3, addresses[i], addresses })
-			}()
+			}
+			if i == 0 && prepare != nil { // it serves before empty nodes could found a cluster without it
+				prepare(dir)
+				start()
+				continue
+			}
+			go start()
 		}
 		for range nodes {
 			<-done

@@ -80,6 +80,11 @@ func TestClusterIsRestoredFromABackup(t *testing.T) {
 	if restored.Events != proven.Events || restored.Position != proven.Position || restored.ClusterID == "" {
 		t.Errorf("restored %+v, proven %+v", restored, proven)
 	}
+	// The restored node first: empty ones that do not find it would found a cluster of their own.
+	if err := f.Nodes[0].Start(); err != nil {
+		t.Fatal(err)
+	}
+	inRole(t, f, "Leader")
 	if err := f.Start(); err != nil {
 		t.Fatal(err)
 	}
