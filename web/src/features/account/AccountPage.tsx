@@ -13,6 +13,7 @@ import { NumberField } from '../../components/Fields';
 import { PageHead, Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { SecretDialog } from '../../components/SecretDialog';
+import { cli } from '../../lib/cli';
 import { dateTime } from '../../lib/format';
 import { useSession, whyNotAccount } from '../session/session';
 import settings from '../settings/Settings.module.css';
@@ -135,7 +136,7 @@ function TokensPanel({ role, username }: { role: string; username: string }) {
         />
       )}
       {removing && (
-        <ActionDialog title={`Revoke ${removing.name}`} verb="Revoke" danger act={() => remove.mutateAsync(removing.id)} onDone={() => setRemoving(null)} onClose={() => setRemoving(null)}>
+        <ActionDialog title={`Revoke ${removing.name}`} verb="Revoke" danger cli={() => cli.endToken(removing.id)} act={() => remove.mutateAsync(removing.id)} onDone={() => setRemoving(null)} onClose={() => setRemoving(null)}>
           <p>Whatever uses it is refused from now on.</p>
         </ActionDialog>
       )}
@@ -152,7 +153,7 @@ function TokenDialog({ role, onDone, onClose }: { role: string; onDone: (secret:
   const upTo = roles.filter((r) => r.value === 'viewer' || r.value === role || role === 'admin');
   const make = useChange((body: { name: string; role: string; days: number }) => api.post<{ secret: string }>('/tokens', body), keys.tokens);
   return (
-    <ActionDialog title="New token" verb="Make token" blocked={name.trim() === '' ? 'Name it after what uses it.' : days === null || days < 1 || days > 366 ? 'It lasts 1 to 366 days.' : null} act={() => make.mutateAsync({ name: name.trim(), role: chosen, days: days ?? 0 })} onDone={(t) => onDone(t.secret)} onClose={onClose}>
+    <ActionDialog title="New token" verb="Make token" blocked={name.trim() === '' ? 'Name it after what uses it.' : days === null || days < 1 || days > 366 ? 'It lasts 1 to 366 days.' : null} cli={() => cli.addToken(name.trim(), chosen, days)} act={() => make.mutateAsync({ name: name.trim(), role: chosen, days: days ?? 0 })} onDone={(t) => onDone(t.secret)} onClose={onClose}>
       <TextInput label="Name" description="What uses it, for instance deploy-pipeline." value={name} onChange={(e) => setName(e.currentTarget.value)} maxLength={60} data-autofocus />
       <NativeSelect label="May" value={chosen} onChange={(e) => setRole(e.currentTarget.value)} data={upTo.map((r) => ({ value: r.value, label: `${r.title}: ${r.consequence}` }))} />
       <NumberField label="Days it works" value={days} onChange={setDays} min={1} max={366} />

@@ -13,6 +13,7 @@ import { DataTable, Under, type Column } from '../../components/DataTable';
 import { Empty } from '../../components/Faces';
 import { PageHead } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { dateTime, sentenceCase } from '../../lib/format';
 import { useSession } from '../session/session';
 import { useApprovals, waits } from './queries';
@@ -90,7 +91,7 @@ function DecideDialog({ approval: a, verdict, onClose }: { approval: Waiting; ve
   const decide = useChange((reason: string) => api.post(path('approvals', a.id, verdict), reason === '' ? {} : { note: reason }), keys.approvals, keys.cluster(a.cluster));
   const yes = verdict === 'approve';
   return (
-    <ActionDialog title={yes ? `Approve promoting ${a.node}` : `Reject promoting ${a.node}`} verb={yes ? 'Approve and run' : 'Reject'} danger={!yes} typed={yes ? a.node : undefined} reason={yes ? undefined : 'optional'} act={({ reason }) => decide.mutateAsync(reason)} onDone={onClose} onClose={onClose}>
+    <ActionDialog title={yes ? `Approve promoting ${a.node}` : `Reject promoting ${a.node}`} verb={yes ? 'Approve and run' : 'Reject'} danger={!yes} typed={yes ? a.node : undefined} reason={yes ? undefined : 'optional'} cli={({ reason }) => cli.decide(a.id, !yes, reason)} act={({ reason }) => decide.mutateAsync(reason)} onDone={onClose} onClose={onClose}>
       <p>
         {a.requester} asks for {a.node} to lead {a.cluster}
         {a.reason ? `: “${a.reason}”.` : ', without a reason.'} {yes ? 'It runs at once if every check still passes.' : 'Nothing is changed; the audit keeps your answer.'}

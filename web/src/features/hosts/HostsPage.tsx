@@ -14,6 +14,7 @@ import { DataTable, Under, type Column } from '../../components/DataTable';
 import { Empty } from '../../components/Faces';
 import { PageHead } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { useStale } from '../../lib/clock';
 import { bytes, toNumber, unknown } from '../../lib/format';
 import { may, useRole } from '../session/session';
@@ -170,7 +171,7 @@ function RemoveDialog({ host: h, onClose }: { host: HostEntry; onClose: () => vo
   const remove = useChange(() => api.delete(path('hosts', h.id ?? h.agent)), keys.hosts);
   const n = (h.instances ?? []).length;
   return (
-    <ActionDialog title={`Remove ${h.name}`} verb={`Remove ${h.name}`} danger typed={h.name} blocked={n > 0 ? `It still runs ${(h.instances ?? []).map((i) => i.node).join(', ')}. Remove those nodes first.` : null} act={() => remove.mutateAsync(undefined)} onDone={onClose} onClose={onClose}>
+    <ActionDialog title={`Remove ${h.name}`} verb={`Remove ${h.name}`} danger typed={h.name} blocked={n > 0 ? `It still runs ${(h.instances ?? []).map((i) => i.node).join(', ')}. Remove those nodes first.` : null} cli={() => cli.removeHost(h.id ?? h.agent)} act={() => remove.mutateAsync(undefined)} onDone={onClose} onClose={onClose}>
       <p>Its agent is refused from now on. Nothing on the machine is stopped or deleted; join it again to bring it back.</p>
     </ActionDialog>
   );

@@ -80,6 +80,11 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
   const at = scheduled ? time : '';
   const [waiting, setWaiting] = useState<'scheduled' | 'approval' | null>(null);
   const rehearse = useRef<HTMLButtonElement>(null);
+  // A button that is off while it works loses the focus.
+  const rehearsed = rehearsal !== null;
+  useEffect(() => {
+    if (rehearsed && !promotion.isPending && document.activeElement === document.body) rehearse.current?.focus();
+  }, [rehearsed, promotion.isPending]);
   const changed = useChanged(plan.data?.report ?? null);
 
   const unplanned = useTrouble(plan);
@@ -132,8 +137,6 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
           // A refusal that is about what was seen: show what is true now.
           if (t.status === 409) void plan.refetch();
         },
-        // A button that is off while it works loses the focus.
-        onSettled: () => dryRun && setTimeout(() => document.activeElement === document.body && rehearse.current?.focus()),
       },
     );
   };

@@ -10,6 +10,7 @@ import { StatusBadge } from '../../components/Badges';
 import { Choice, FieldRow } from '../../components/Fields';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { useBackupTargets } from '../backups/queries';
 import { whyNotName } from '../wizard/names';
 import classes from './Settings.module.css';
@@ -59,7 +60,7 @@ export function BackupTargetsPanel({ editable }: { editable: boolean }) {
       </QueryFaces>
       {open === 'add' && <AddDialog onClose={() => setOpen(null)} />}
       {open !== null && typeof open === 'object' && (
-        <ActionDialog title={`Remove the storage ${open.name}`} verb="Remove" danger typed={open.name} act={() => remove.mutateAsync(open.name)} onDone={() => setOpen(null)} onClose={() => setOpen(null)}>
+        <ActionDialog title={`Remove the storage ${open.name}`} verb="Remove" danger typed={open.name} cli={() => cli.removeTarget(open.name)} act={() => remove.mutateAsync(open.name)} onDone={() => setOpen(null)} onClose={() => setOpen(null)}>
           <p>Backups in it stay where they are, but can no longer be listed or restored here.</p>
         </ActionDialog>
       )}
@@ -80,6 +81,7 @@ function AddDialog({ onClose }: { onClose: () => void }) {
       title="Add backup storage"
       verb="Add storage"
       blocked={blocked}
+      cli={() => cli.addTarget(name, kind === 'directory' ? { directory: location || 'PATH' } : { endpoint: s3.endpoint || 'HOST', bucket: s3.bucket || 'BUCKET', prefix: s3.prefix, region: s3.region, 'access-key': s3.accessKey, 'plain-http': s3.plainHttp })}
       act={() => add.mutateAsync(kind === 'directory' ? { name, kind, path: location } : { name, kind, ...s3 })}
       onDone={onClose}
       onClose={onClose}

@@ -11,6 +11,7 @@ import { Guarded } from '../../components/Guarded';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { SecretDialog } from '../../components/SecretDialog';
+import { cli } from '../../lib/cli';
 import { whyNot } from '../clusters/can';
 import { useEngineUsers } from './queries';
 import classes from './Settings.module.css';
@@ -76,12 +77,12 @@ export function EngineUsersPanel({ cluster, editable }: { cluster: ClusterDetail
       </QueryFaces>
       {dialog?.kind === 'add' && <AddDialog cluster={cluster} onDone={shown} onClose={close} />}
       {dialog?.kind === 'rotate' && (
-        <ActionDialog title={`New password for ${dialog.name}`} verb="Make a new password" act={() => rotate.mutateAsync(dialog.name)} onDone={(r) => shown({ name: dialog.name, password: r.password })} onClose={close}>
+        <ActionDialog title={`New password for ${dialog.name}`} verb="Make a new password" cli={() => cli.rotateDatabaseUser(cluster.id, dialog.name)} act={() => rotate.mutateAsync(dialog.name)} onDone={(r) => shown({ name: dialog.name, password: r.password })} onClose={close}>
           <p>The present password stops working for new connections at once. Connections that are open go on.</p>
         </ActionDialog>
       )}
       {dialog?.kind === 'remove' && (
-        <ActionDialog title={`Remove ${dialog.name}`} verb={`Remove ${dialog.name}`} danger typed={dialog.name} act={() => remove.mutateAsync(dialog.name)} onDone={close} onClose={close}>
+        <ActionDialog title={`Remove ${dialog.name}`} verb={`Remove ${dialog.name}`} danger typed={dialog.name} cli={() => cli.removeDatabaseUser(cluster.id, dialog.name)} act={() => remove.mutateAsync(dialog.name)} onDone={close} onClose={close}>
           <p>Applications that sign in as {dialog.name} are cut off on every node.</p>
         </ActionDialog>
       )}
@@ -95,7 +96,7 @@ function AddDialog({ cluster, onDone, onClose }: { cluster: ClusterDetail; onDon
   const [access, setAccess] = useState<Access>('readwrite');
   const add = useChange((body: { name: string; access: Access }) => api.post<{ name: string; password: string }>(path('clusters', cluster.id, 'users'), body), keys.engineUsers(cluster.id));
   return (
-    <ActionDialog title={`Add a user to ${cluster.name}`} verb="Add user" blocked={/^[a-z][a-z0-9_-]{0,62}$/.test(name) ? null : 'A name starts with a letter and holds only a–z, 0–9, “-” and “_”.'} act={() => add.mutateAsync({ name, access })} onDone={onDone} onClose={onClose}>
+    <ActionDialog title={`Add a user to ${cluster.name}`} verb="Add user" blocked={/^[a-z][a-z0-9_-]{0,62}$/.test(name) ? null : 'A name starts with a letter and holds only a–z, 0–9, “-” and “_”.'} cli={() => cli.addDatabaseUser(cluster.id, name, access)} act={() => add.mutateAsync({ name, access })} onDone={onDone} onClose={onClose}>
       <TextInput label="Name" value={name} onChange={(e) => setName(e.currentTarget.value)} spellCheck={false} autoComplete="off" />
       <Choice
         label="May"

@@ -15,6 +15,7 @@ import { Choice } from '../../components/Fields';
 import { PageHead } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
 import { SecretDialog } from '../../components/SecretDialog';
+import { cli } from '../../lib/cli';
 import { dateTime } from '../../lib/format';
 import { may, useSession } from '../session/session';
 import { roles, roleTitle } from './people';
@@ -90,7 +91,7 @@ function AddDialog({ onDone, onClose }: { onDone: (name: string, made: Invitatio
   const [role, setRole] = useState('operator');
   const add = useChange((body: { name: string; role: string }) => api.post<Invitation>('/users', body), keys.users);
   return (
-    <ActionDialog title="Add a user" verb="Add user" blocked={/^[a-z][a-z0-9-]{0,62}$/.test(name) ? null : 'A user name starts with a letter and holds only a–z, 0–9 and “-”.'} act={() => add.mutateAsync({ name, role })} onDone={(made) => onDone(name, made)} onClose={onClose}>
+    <ActionDialog title="Add a user" verb="Add user" blocked={/^[a-z][a-z0-9-]{0,62}$/.test(name) ? null : 'A user name starts with a letter and holds only a–z, 0–9 and “-”.'} cli={() => cli.addPerson(name, role)} act={() => add.mutateAsync({ name, role })} onDone={(made) => onDone(name, made)} onClose={onClose}>
       <TextInput label="User name" value={name} onChange={(e) => setName(e.currentTarget.value)} autoComplete="off" spellCheck={false} data-autofocus />
       <Choice label="Role" value={role} onChange={setRole} options={roles} />
     </ActionDialog>
@@ -105,25 +106,25 @@ function ChangeDialog({ kind, person, onSecret, onClose }: { kind: 'role' | 'pas
   switch (kind) {
     case 'role':
       return (
-        <ActionDialog title={`Role of ${person.name}`} verb="Change role" blocked={role === person.role ? 'That is the present role.' : null} act={() => put.mutateAsync({ role })} onDone={onClose} onClose={onClose}>
+        <ActionDialog title={`Role of ${person.name}`} verb="Change role" blocked={role === person.role ? 'That is the present role.' : null} cli={() => cli.changeRole(person.name, role)} act={() => put.mutateAsync({ role })} onDone={onClose} onClose={onClose}>
           <Choice label="Role" value={role} onChange={setRole} options={roles} />
         </ActionDialog>
       );
     case 'password':
       return (
-        <ActionDialog title={`New set-password link for ${person.name}`} verb="Make a link" act={() => password.mutateAsync(undefined)} onDone={(made) => onSecret(person.name, made)} onClose={onClose}>
+        <ActionDialog title={`New set-password link for ${person.name}`} verb="Make a link" cli={() => cli.passwordLink(person.name)} act={() => password.mutateAsync(undefined)} onDone={(made) => onSecret(person.name, made)} onClose={onClose}>
           <p>A link that works once and lets {person.name} choose a password. Give it to that person only.</p>
         </ActionDialog>
       );
     case 'disable':
       return (
-        <ActionDialog title={person.disabled ? `Enable ${person.name}` : `Disable ${person.name}`} verb={person.disabled ? 'Enable' : 'Disable'} act={() => put.mutateAsync({ disabled: !person.disabled })} onDone={onClose} onClose={onClose}>
+        <ActionDialog title={person.disabled ? `Enable ${person.name}` : `Disable ${person.name}`} verb={person.disabled ? 'Enable' : 'Disable'} cli={() => cli.disablePerson(person.name, !person.disabled)} act={() => put.mutateAsync({ disabled: !person.disabled })} onDone={onClose} onClose={onClose}>
           <p>{person.disabled ? 'They can sign in again with their password and role.' : 'They are signed out and cannot sign in until they are enabled again.'}</p>
         </ActionDialog>
       );
     case 'delete':
       return (
-        <ActionDialog title={`Delete ${person.name}`} verb={`Delete ${person.name}`} danger typed={person.name} act={() => remove.mutateAsync(undefined)} onDone={onClose} onClose={onClose}>
+        <ActionDialog title={`Delete ${person.name}`} verb={`Delete ${person.name}`} danger typed={person.name} cli={() => cli.deletePerson(person.name)} act={() => remove.mutateAsync(undefined)} onDone={onClose} onClose={onClose}>
           <p>Their tokens stop working. What they did stays in the audit.</p>
         </ActionDialog>
       );
