@@ -33,8 +33,9 @@ func (l StoreLogin) GoString() string { return l.String() }
 const storeCA = "baton.ca"
 
 const (
-	// loginTime bounds trying a login on one node, and telling one agent.
-	loginTime = 5 * time.Second
+	// loginTime bounds trying a login on one node, and telling one agent. A node
+	// that checks a password for the first time takes its time.
+	loginTime = 10 * time.Second
 	// tellAgain is waited before a node that still asks for a login is told again.
 	tellAgain = 30 * time.Second
 )

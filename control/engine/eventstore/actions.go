@@ -248,11 +248,13 @@ func resign(ctx context.Context, n *node, _ engine.Action) (engine.Result, error
 	return engine.Result{Values: map[string]string{engine.ValueAlreadyDone: "false"}}, nil
 }
 
-func checkAuth(_ context.Context, n *node, a engine.Action) (engine.Result, error) {
+// checkAuth has as long as the order: a node that checks a password for the
+// first time takes its time.
+func checkAuth(ctx context.Context, n *node, a engine.Action) (engine.Result, error) {
 	if _, port, err := net.SplitHostPort(a.Arg("addr")); err != nil || port == "" {
 		return engine.Result{}, bad("check-auth needs addr as host:port, not %q", a.Arg("addr"))
 	}
-	r := n.ask(a.Arg("addr"))
+	r := n.ask(ctx, a.Arg("addr"))
 	if !r.OK {
 		return engine.Result{}, &engine.ActionError{Code: r.Code, Detail: r.Err}
 	}

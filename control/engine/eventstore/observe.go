@@ -192,7 +192,9 @@ func (n *node) reachable() map[string]engine.Reach {
 			found := map[string]engine.Reach{}
 			for _, p := range peers {
 				if p.Address() != n.in.Address() {
-					found[p.Address()] = n.ask(p.Address())
+					ctx, cancel := context.WithTimeout(context.Background(), reachTimeout)
+					found[p.Address()] = n.ask(ctx, p.Address())
+					cancel()
 				}
 			}
 			n.mu.Lock()
@@ -203,9 +205,7 @@ func (n *node) reachable() map[string]engine.Reach {
 	return maps.Clone(n.reach)
 }
 
-func (n *node) ask(addr string) engine.Reach {
-	ctx, cancel := context.WithTimeout(context.Background(), reachTimeout)
-	defer cancel()
+func (n *node) ask(ctx context.Context, addr string) engine.Reach {
 	r := engine.Reach{At: time.Now()}
 	scheme := "http://"
 	if n.in.Auth.CAFile != "" {
@@ -236,7 +236,7 @@ func downText(err error) string {
 	case errors.Is(err, errNotSent):
 		return "no connection to the node"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return "the node does not answer in " + observeTimeout.String()
+		return "the node does not answer in time"
 	}
 	return "the connection to the node broke"
 }
