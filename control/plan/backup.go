@@ -136,7 +136,7 @@ func load(n *health.Node) float64 {
 func Backup(f *Facts, id, target, wanted string) Plan {
 	p := backupBase(f, "back up cluster "+f.Cluster+" to "+target)
 	if f.Engine != engine.Redis {
-		p.Refuse("backup.engine", "backups of this engine are not built", f.Engine, "use the engine's own tools")
+		p.Refuse("backup.engine", "backups of this engine are not taken from here", f.Engine, "back a node up on its host: baton store backup --node ADDRESS --to DIR")
 		return p
 	}
 	node, why, refusals := BackupNode(f, wanted)

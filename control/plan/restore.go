@@ -15,7 +15,7 @@ import (
 func RestoreInPlace(f *Facts, id, target, safety string) Plan {
 	p := backupBase(f, fmt.Sprintf("restore backup %s into cluster %s in place", id, f.Cluster))
 	if f.Engine != engine.Redis {
-		p.Refuse("backup.engine", "restores of this engine are not built", f.Engine, "use the engine's own tools")
+		p.Refuse("backup.engine", "backups of this engine are not restored from here", f.Engine, "make a new cluster of a backup on its first host: baton store restore BACKUP --db DIR")
 		return p
 	}
 	primary := p.wantPrimary(f)
