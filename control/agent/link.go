@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -123,9 +122,10 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 			a.terminals.connected(ctx, agentpb.NewTerminalLinkClient(conn))
 			defer a.terminals.connected(ctx, nil)
 			a.log.Info("connected to the control plane", "address", r.address(), "agent", a.me.ID, "term", a.term)
+			inCBOR := m.Welcome.GetReportsInCbor()
 			go func() {
 				// Of a stream that the other end closed, Recv tells why.
-				if err := a.sendLoop(ctx, s, out, &rhythm); !errors.Is(err, io.EOF) {
+				if err := a.sendLoop(ctx, s, out, &rhythm, inCBOR); !errors.Is(err, io.EOF) {
 					cancel(err)
 				}
 			}()
@@ -165,7 +165,7 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient, out <-chan *agentpb.FromAgent, rhythm *rhythm) error {
+func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient, out <-chan *agentpb.FromAgent, rhythm *rhythm, inCBOR bool) error {
 	tick := time.NewTicker(ReportInterval)
 	defer tick.Stop()
 	report := func() error {
@@ -173,11 +173,11 @@ func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient,
 		if !rhythm.due(&r, time.Now()) {
 			return nil
 		}
-		b, err := json.Marshal(r)
+		m, err := EncodeReport(&r, inCBOR)
 		if err != nil {
 			return err
 		}
-		return s.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Report{Report: &agentpb.Report{Json: b}}})
+		return s.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Report{Report: m}})
 	}
 	if err := report(); err != nil {
 		return err

@@ -543,8 +543,9 @@ func (x *Hello) GetBootId() string {
 type Welcome struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	ReportIntervalMs int64                  `protobuf:"varint,1,opt,name=report_interval_ms,json=reportIntervalMs,proto3" json:"report_interval_ms,omitempty"`
-	Term             uint64                 `protobuf:"varint,10,opt,name=term,proto3" json:"term,omitempty"`          // of the control node that leads and sends this
-	Addresses        []string               `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"` // of all control nodes
+	ReportsInCbor    bool                   `protobuf:"varint,2,opt,name=reports_in_cbor,json=reportsInCbor,proto3" json:"reports_in_cbor,omitempty"` // it reads them; else they are sent in JSON
+	Term             uint64                 `protobuf:"varint,10,opt,name=term,proto3" json:"term,omitempty"`                                         // of the control node that leads and sends this
+	Addresses        []string               `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"`                                // of all control nodes
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -584,6 +585,13 @@ func (x *Welcome) GetReportIntervalMs() int64 {
 		return x.ReportIntervalMs
 	}
 	return 0
+}
+
+func (x *Welcome) GetReportsInCbor() bool {
+	if x != nil {
+		return x.ReportsInCbor
+	}
+	return false
 }
 
 func (x *Welcome) GetTerm() uint64 {
@@ -708,11 +716,13 @@ func (x *Tick) GetReportIntervalMs() int64 {
 	return 0
 }
 
-// Report carries the JSON form of the agent's report: it is meant for people
-// and grows with the engines.
+// Report carries the agent's report, which grows with the engines, in one of two
+// forms with the same names: CBOR, which takes a control node a quarter of the
+// work, or JSON for one that does not say it reads the other.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Json          []byte                 `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`
+	Cbor          []byte                 `protobuf:"bytes,2,opt,name=cbor,proto3" json:"cbor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -750,6 +760,13 @@ func (*Report) Descriptor() ([]byte, []int) {
 func (x *Report) GetJson() []byte {
 	if x != nil {
 		return x.Json
+	}
+	return nil
+}
+
+func (x *Report) GetCbor() []byte {
+	if x != nil {
+		return x.Cbor
 	}
 	return nil
 }
@@ -1008,9 +1025,10 @@ const file_agent_agent_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x17\n" +
-	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"i\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\x91\x01\n" +
 	"\aWelcome\x12,\n" +
-	"\x12report_interval_ms\x18\x01 \x01(\x03R\x10reportIntervalMs\x12\x12\n" +
+	"\x12report_interval_ms\x18\x01 \x01(\x03R\x10reportIntervalMs\x12&\n" +
+	"\x0freports_in_cbor\x18\x02 \x01(\bR\rreportsInCbor\x12\x12\n" +
 	"\x04term\x18\n" +
 	" \x01(\x04R\x04term\x12\x1c\n" +
 	"\taddresses\x18\v \x03(\tR\taddresses\"A\n" +
@@ -1020,9 +1038,10 @@ const file_agent_agent_proto_rawDesc = "" +
 	"\x04Tick\x12 \n" +
 	"\fsent_unix_ns\x18\x01 \x01(\x03R\n" +
 	"sentUnixNs\x12,\n" +
-	"\x12report_interval_ms\x18\x02 \x01(\x03R\x10reportIntervalMs\"\x1c\n" +
+	"\x12report_interval_ms\x18\x02 \x01(\x03R\x10reportIntervalMs\"0\n" +
 	"\x06Report\x12\x12\n" +
-	"\x04json\x18\x01 \x01(\fR\x04json\"\xf2\x02\n" +
+	"\x04json\x18\x01 \x01(\fR\x04json\x12\x12\n" +
+	"\x04cbor\x18\x02 \x01(\fR\x04cbor\"\xf2\x02\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\toperation\x18\x02 \x01(\tR\toperation\x12\x12\n" +

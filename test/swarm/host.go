@@ -1,7 +1,6 @@
 package swarm
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -9,8 +8,18 @@ import (
 
 	"baton/control/engine"
 
+	"github.com/fxamacker/cbor/v2"
 	"google.golang.org/grpc/credentials"
 )
+
+// inCBOR writes reports as agents do.
+var inCBOR = func() cbor.EncMode {
+	m, err := cbor.EncOptions{Time: cbor.TimeRFC3339Nano}.EncMode()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}()
 
 // host is one simulated machine. Only the goroutine of its link uses it.
 type host struct {
@@ -20,7 +29,7 @@ type host struct {
 	report  report
 }
 
-// report is the JSON form of control/agent's Report.
+// report has the names of control/agent's Report.
 type report struct {
 	Agent       string                `json:"agent"`
 	Name        string                `json:"name"`
@@ -139,5 +148,5 @@ func (h *host) next() ([]byte, error) {
 			}
 		}
 	}
-	return json.Marshal(r)
+	return inCBOR.Marshal(r)
 }

@@ -248,7 +248,7 @@ func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectCl
 		if err != nil {
 			return err
 		}
-		if err := l.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Report{Report: &agentpb.Report{Json: b}}}); err != nil {
+		if err := l.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Report{Report: &agentpb.Report{Cbor: b}}}); err != nil {
 			return err
 		}
 		sent := time.Now()

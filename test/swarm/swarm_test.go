@@ -1,9 +1,9 @@
 package swarm
 
 import (
-	"bytes"
-	"encoding/json"
 	"testing"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"baton/control/agent"
 )
@@ -20,11 +20,13 @@ func TestReportsHaveTheAgentsForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := json.NewDecoder(bytes.NewReader(b))
-		d.DisallowUnknownFields()
+		strict, err := cbor.DecOptions{ExtraReturnErrors: cbor.ExtraDecErrorUnknownField}.DecMode()
+		if err != nil {
+			t.Fatal(err)
+		}
 		var r agent.Report
-		if err := d.Decode(&r); err != nil {
-			t.Fatalf("%v in %s", err, b)
+		if err := strict.Unmarshal(b, &r); err != nil {
+			t.Fatalf("%v in %x", err, b)
 		}
 		if r.Sequence != sequence || len(r.Instances) != 4 || len(r.Processes) != 4 || r.Name == "" {
 			t.Errorf("%+v", r)

@@ -8,7 +8,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -220,10 +219,10 @@ func (h *Hub) Locate(cluster, node string) (agentID string, ok bool) {
 	return agentID, ok
 }
 
-func (h *Hub) receive(id string, data []byte) error {
-	var r agent.Report
-	if err := json.Unmarshal(data, &r); err != nil {
-		return fmt.Errorf("read report of agent %s: %w", id, err)
+func (h *Hub) receive(id string, m *agentpb.Report) error {
+	r, err := agent.DecodeReport(m)
+	if err != nil {
+		return fmt.Errorf("agent %s: %w", id, err)
 	}
 	r.Agent = id
 	r.ReceivedAt = time.Now()

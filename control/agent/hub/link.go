@@ -196,7 +196,7 @@ func (h *Hub) receiveLoop(s agentpb.AgentLink_ConnectServer, l *link, heard chan
 		}
 		switch m := m.GetMessage().(type) {
 		case *agentpb.FromAgent_Report:
-			if err := h.receive(l.id, m.Report.GetJson()); err != nil {
+			if err := h.receive(l.id, m.Report); err != nil {
 				return status.Error(codes.InvalidArgument, err.Error())
 			}
 		case *agentpb.FromAgent_Result:
