@@ -350,6 +350,6 @@ func (s *Server) peerRecording(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
-	defer f.Close() // the link to the other control node is encrypted
+	defer f.Close()      // the link to the other control node is encrypted
 	_, _ = io.Copy(w, f) // the peer went away
 }
