@@ -97,6 +97,8 @@ func Handler(o Options) http.Handler {
 	mux.Handle("GET /gossip", h.may(h.access.MayReadGossip, h.gossip))
 	mux.Handle("GET /info/options", h.may(h.access.MayOperate, h.infoOptions))
 	mux.Handle("GET /stats", h.may(h.access.MayReadStats, h.stats))
+	mux.Handle("GET /stats/{path...}", h.may(h.access.MayReadStats, h.stats))
+	mux.Handle("GET /stats/replication", h.may(h.access.MayReadStats, h.replication))
 	mux.Handle("GET /metrics", h.may(h.access.MayReadStats, h.metrics().ServeHTTP))
 	mux.Handle("GET /cluster", h.may(h.access.MayReadStats, h.cluster))
 	mux.Handle("GET /cluster/elections", h.may(h.access.MayReadStats, h.elections))

@@ -142,8 +142,42 @@ func (h *handler) gossip(w http.ResponseWriter, r *http.Request) {
 	answer(w, map[string]any{"members": members, "serverIp": serverIP, "serverPort": serverPort})
 }
 
-// stats answers the figures as a tree.
+// stats answers the figures as a tree, or the branch a path names.
 func (h *handler) stats(w http.ResponseWriter, r *http.Request) {
+	var at any = h.statsTree()
+	for _, part := range strings.FieldsFunc(r.PathValue("path"), func(c rune) bool { return c == '/' }) {
+		branch, _ := at.(map[string]any)
+		next, ok := branch[part]
+		if !ok {
+			problem(w, problemDetails{Title: "No such figures", Status: http.StatusNotFound, Code: "no-stats",
+				Detail: "There is nothing at " + clip(r.URL.Path) + ".", Fix: "See GET /stats for what there is."})
+			return
+		}
+		at = next
+	}
+	answer(w, at)
+}
+
+// replication answers how far each member is, as this node sees it.
+func (h *handler) replication(w http.ResponseWriter, r *http.Request) {
+	type replica struct {
+		SubscriptionID       string `json:"subscriptionId"` // the member's id: one link each
+		ConnectionID         string `json:"connectionId"`
+		SubscriptionEndpoint string `json:"subscriptionEndpoint"`
+		PendingSendBytes     uint64 `json:"pendingSendBytes"` // what it is behind the leader
+		IsAlive              bool   `json:"isAlive"`
+	}
+	view := h.Node.View()
+	list := []replica{}
+	for i := range view.Members {
+		if m := &view.Members[i]; m.ID != view.Self {
+			list = append(list, replica{m.ID.String(), m.InstanceID.String(), m.PeerAddress, m.LagBytes, m.Alive})
+		}
+	}
+	answer(w, list)
+}
+
+func (h *handler) statsTree() map[string]any {
 	tree := map[string]any{}
 	for name, value := range h.Services.Stats() {
 		parts := strings.Split(name, ".")
@@ -158,7 +192,7 @@ func (h *handler) stats(w http.ResponseWriter, r *http.Request) {
 		}
 		at[parts[len(parts)-1]] = value
 	}
-	answer(w, tree)
+	return tree
 }
 
 // elections answers how this node's latest candidacies ended, and why.

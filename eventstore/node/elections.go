@@ -56,7 +56,7 @@ type candidacies struct {
 func (n *Node) Elections() []Election {
 	n.stands.mu.Lock()
 	defer n.stands.mu.Unlock()
-	list := slices.Clone(n.stands.list)
+	list := append([]Election{}, n.stands.list...) // an empty list in JSON, not null
 	slices.Reverse(list)
 	return list
 }
