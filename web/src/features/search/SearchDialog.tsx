@@ -41,7 +41,7 @@ export function SearchDialog({ onClose }: { onClose: () => void }) {
     }
   };
   return (
-    <Modal opened onClose={onClose} withCloseButton={false} padding={0} size={600} radius={14} yOffset="12vh" aria-label="Search">
+    <Modal opened onClose={onClose} withCloseButton={false} padding={0} size={600} radius={14} yOffset="12vh" attributes={{ content: { 'aria-label': 'Search' } }}>
       <div className={classes.box}>
         <div className={classes.line}>
           <IconSearch size={18} aria-hidden />
