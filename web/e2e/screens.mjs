@@ -38,6 +38,9 @@ mkdirSync(out, { recursive: true });
 /** The mock server, a process of its own on a port of its own. */
 async function startMock() {
   const child = spawn(process.execPath, [fileURLToPath(new URL('../mock/server.mjs', import.meta.url))], { env: { ...process.env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] });
+  // It ends with this process, however that ends.
+  process.on('exit', () => child.kill());
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
   for await (const line of createInterface({ input: child.stdout })) {
     const base = /http:\S+/.exec(line)?.[0];
     if (base) return { base, stop: () => child.kill() };
