@@ -120,7 +120,7 @@ sim: $(TALLY) ## Simulates whole clusters: make sim SEEDS=1000, or one of them: 
 
 .PHONY: system
 system: bin/baton $(TALLY) ## Real processes: official clients, failover, promotion
-	@$(TALLY) go system -- $(GO) test -count=1 -timeout 15m -p 1 -json ./test/system/...; system=$$?; \
+	@$(TALLY) go system -- $(GO) test -count=1 -timeout 25m -p 1 -json ./test/system/...; system=$$?; \
 	$(TALLY) go clients-go -- $(GO) -C test/clients/go test -count=1 -timeout 10m -p 1 -json ./... && exit $$system
 
 .PHONY: browser
