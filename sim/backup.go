@@ -42,7 +42,7 @@ func (c *cluster) backUp(n *node) {
 		case errors.As(err, &refusal) && refusal.Code == backup.CodeOlder:
 			c.count("backup of a node behind refused")
 		case err != nil:
-			c.check.fail("P12", "a backup of node %d: %v", n.at+1, err)
+			c.check.fail("P13", "a backup of node %d: %v", n.at+1, err)
 			return
 		default:
 			c.count("backup taken")
@@ -81,13 +81,13 @@ func (c *cluster) proveBackup(taken uint64) {
 		return // none was completed so far
 	}
 	if err == nil && taken != 0 && m.Position != taken {
-		c.check.fail("P12", "a backup to position %d was taken; after a power cut there is one to %d", taken, m.Position)
+		c.check.fail("P13", "a backup to position %d was taken; after a power cut there is one to %d", taken, m.Position)
 	}
 	if err == nil {
 		err = c.compareBackup(m)
 	}
 	if err != nil {
-		c.check.fail("P12", "the backup: %v", err)
+		c.check.fail("P13", "the backup: %v", err)
 	}
 }
 
@@ -112,12 +112,12 @@ func (c *cluster) compareBackup(m *backup.Manifest) error {
 			return err
 		}
 		if f.Index >= uint64(len(c.check.committed)) || !c.check.committed[f.Index].same(mark) {
-			c.check.fail("P12", "entry %d of the backup is not the one that was committed", f.Index)
+			c.check.fail("P13", "entry %d of the backup is not the one that was committed", f.Index)
 			return nil
 		}
 	}
 	if last != m.Index || l.End() != m.Position {
-		c.check.fail("P12", "the backup ends with entry %d at %d, its manifest says %d at %d", last, l.End(), m.Index, m.Position)
+		c.check.fail("P13", "the backup ends with entry %d at %d, its manifest says %d at %d", last, l.End(), m.Index, m.Position)
 	}
 	if c.w.rng.IntN(4) == 0 {
 		return c.foundAnew(l, m.Index)
