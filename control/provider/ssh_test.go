@@ -80,7 +80,8 @@ func startSSHD(t *testing.T) *sshd {
 		}
 		s.port = ln.Addr().(*net.TCPAddr).Port
 		ln.Close()
-		conf := fmt.Sprintf("ListenAddress 127.0.0.1\nPort %d\nHostKey %s/host\nAuthorizedKeysFile %s/authorized\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\n",
+		// SHLVL: a bash that sshd starts would read the start files of whoever runs the tests, as if it were interactive.
+		conf := fmt.Sprintf("ListenAddress 127.0.0.1\nPort %d\nHostKey %s/host\nAuthorizedKeysFile %s/authorized\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\nSetEnv SHLVL=2\n",
 			s.port, dir, dir)
 		if err := os.WriteFile(filepath.Join(dir, "conf"), []byte(conf), 0o600); err != nil {
 			t.Fatal(err)

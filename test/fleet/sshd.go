@@ -75,8 +75,9 @@ func StartSSHD(dir string) (*SSHD, error) {
 	}
 	s.Port = ports[0]
 	conf := filepath.Join(dir, "conf")
+	// SHLVL: a bash that sshd starts would read the start files of whoever runs the tests, as if it were interactive.
 	text := fmt.Sprintf("ListenAddress %s\nPort %d\nHostKey %[3]s/host\nAuthorizedKeysFile %[3]s/authorized\nPidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"+
-		"KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\n", Host, s.Port, dir)
+		"KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPrintMotd no\nPrintLastLog no\nSetEnv SHLVL=2\n", Host, s.Port, dir)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
