@@ -207,8 +207,7 @@ func (r *run) committed() (node, why string) {
 }
 
 // promoteChosen makes the candidate primary, or when it surely did not take the
-// order, or its lease is over, the next in line, each under a generation of its
-// own.
+// order or is gone, the next in line, each under a generation of its own.
 func promoteChosen(ctx context.Context, r *run) (outcome, error) {
 	var v map[string]string
 	tried := map[string]bool{}
@@ -224,8 +223,8 @@ func promoteChosen(ctx context.Context, r *run) (outcome, error) {
 		case open(err):
 			r.inDoubt[b] = true
 			return false, err
-		case r.inDoubt[b] && !r.lostAgain():
-			return false, err // it may be primary and have taken writes: it is waited for
+		case codeOf(err) == codeNotConnected && r.inDoubt[b]:
+			return false, err // it may be primary: wait for its agent
 		}
 		tried[b] = true
 		f, read, _ := r.positions(ctx)
@@ -346,6 +345,9 @@ func (r *run) lostAgain() bool {
 	f, ok := l.Failover(r.op.Plan.Cluster)
 	return ok && f.Lease.Generation == r.op.Generation && (f.Lease.State == lease.Released || f.Lease.State == lease.Expired)
 }
+
+// leased tells whether agents keep the cluster's servers by leases.
+func (r *run) leased() bool { l := r.e.Leases; return l != nil && l.Managed(r.op.Plan.Cluster) }
 
 // overByLease tells that an old primary that cannot be reached surely takes no
 // writes any more, because its lease is over.

@@ -319,7 +319,9 @@ func (r *run) lastPosition() reading {
 // surely did not take the order, the next replica that holds everything takes
 // its place, else the old primary, each under a generation of its own. A
 // candidate whose answer was lost may have acknowledged writes that nobody else
-// has: it is waited for, and its agent starts it again with them.
+// has: it is waited for, and its agent starts it again with them. Under a lease
+// its agent would keep it stopped, and the next replica takes over as it does in
+// a failover.
 func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 	var v map[string]string
 	tried := map[string]bool{}
@@ -336,9 +338,9 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 		case open(err):
 			r.inDoubt[b] = true
 			return false, err
-		case r.inDoubt[b]:
+		case r.inDoubt[b] && (codeOf(err) == codeNotConnected || !r.leased()):
 			// It may have become primary and taken writes before it was gone.
-			return r.lostAgain(), err
+			return false, err
 		}
 		tried[b] = true
 		next := r.successor(ctx, tried)
@@ -351,9 +353,6 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 		}
 		return false, err
 	})
-	if r.inDoubt[r.op.Candidate] && !isStale(err) && ctx.Err() == nil && r.lostAgain() {
-		return outcome{detail: r.op.Candidate + " ended while it was made primary and its lease is over; verify-roles tells what follows"}, nil
-	}
 	if err != nil {
 		return outcome{}, err
 	}
