@@ -117,6 +117,7 @@ type Executor struct {
 	healths targetHealths                      // of backup targets
 	told    told                               // logins of event stores
 	driving map[string]context.CancelCauseFunc // operations with a goroutine; ends its work before the point of no return
+	taking  map[string]bool                    // operations whose request is on its way into the journal
 	left    map[string]bool                    // operations another control plane is in charge of
 	audited map[string]bool                    // operations whose audit this process has closed or is closing
 }
@@ -135,7 +136,7 @@ func New(o Options) *Executor {
 	if o.Guard == 0 {
 		o.Guard = DefaultGuard
 	}
-	return &Executor{Options: o, kinds: kindTable(), driving: map[string]context.CancelCauseFunc{}, left: map[string]bool{}, audited: map[string]bool{}}
+	return &Executor{Options: o, kinds: kindTable(), driving: map[string]context.CancelCauseFunc{}, taking: map[string]bool{}, left: map[string]bool{}, audited: map[string]bool{}}
 }
 
 // Start resumes every unfinished operation and closes the audit of finished
@@ -147,7 +148,7 @@ func (e *Executor) Start(ctx context.Context) {
 	ended := e.Inventory.Unaudited() // before anything can end anew
 	for _, o := range e.Inventory.Unfinished() {
 		e.Log.Info("operation is resumed", "operation", o.Operation, "cluster", o.Plan.Cluster, "past", o.Past)
-		e.drive(o, true)
+		e.drive(o.Operation, true)
 	}
 	e.wg.Go(func() { e.keepLimits(ctx) })
 	e.wg.Add(3)
@@ -183,7 +184,7 @@ func (e *Executor) sweep(ctx context.Context) {
 		for _, o := range e.Inventory.Unfinished() {
 			if again[o.Operation] = true; seen[o.Operation] && !e.busy(o.Operation) {
 				e.Log.Warn("operation that nobody drives is picked up", "operation", o.Operation)
-				e.drive(o, true)
+				e.drive(o.Operation, true)
 			}
 		}
 		var open []operation.Operation
@@ -197,11 +198,11 @@ func (e *Executor) sweep(ctx context.Context) {
 	}
 }
 
-// busy tells whether an operation is driven, or by somebody else.
+// busy tells whether an operation is driven, or by somebody else, or about to be.
 func (e *Executor) busy(id string) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.driving[id] != nil || e.left[id]
+	return e.driving[id] != nil || e.left[id] || e.taking[id]
 }
 
 // Wait returns when no operation is being driven any more: after ctx of Start
@@ -431,10 +432,16 @@ func rejected(f *plan.Facts, chosen string) []operation.Role {
 }
 
 // drive begins a goroutine for the operation, unless one drives it already.
-func (e *Executor) drive(o operation.Operation, resumed bool) {
+func (e *Executor) drive(id string, resumed bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.driving[o.Operation] != nil || e.ctx == nil || e.ctx.Err() != nil {
+	if e.driving[id] != nil || e.ctx == nil || e.ctx.Err() != nil {
+		return
+	}
+	// What a caller read before may be over by now: only this state is known not
+	// to be driven by anybody here.
+	o, rev, ok := e.Inventory.Latest(id)
+	if !ok || o.State.Final() {
 		return
 	}
 	k, ok := e.kindOf(o.Kind, o.Plan.Engine)
@@ -445,7 +452,7 @@ func (e *Executor) drive(o operation.Operation, resumed bool) {
 	}
 	work, end := context.WithCancelCause(e.ctx)
 	e.driving[o.Operation] = end
-	r := &run{e: e, op: o, kind: k, work: work, rev: e.Inventory.Revision(inventory.Stream(o.Plan.Cluster)), began: map[string]bool{}, held: map[string]string{},
+	r := &run{e: e, op: o, kind: k, work: work, rev: rev, began: map[string]bool{}, held: map[string]string{},
 		inDoubt: map[string]bool{}, log: e.Log.With("operation", o.Operation, "kind", o.Kind, "cluster", o.Plan.Cluster)}
 	e.wg.Add(1)
 	go func() {
@@ -454,6 +461,8 @@ func (e *Executor) drive(o operation.Operation, resumed bool) {
 		err := r.run(e.ctx, resumed)
 		if err != nil {
 			r.log.Warn("operation is left", "err", err)
+		} else {
+			_ = e.Inventory.Wait(e.ctx, inventory.Stream(o.Plan.Cluster), r.rev) // nobody may see it unfinished and not driven
 		}
 		e.mu.Lock()
 		delete(e.driving, o.Operation)

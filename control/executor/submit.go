@@ -140,6 +140,14 @@ func (e *Executor) take(ctx context.Context, cluster string, rev int64, req oper
 	if err != nil {
 		return false, err
 	}
+	e.mu.Lock()
+	e.taking[req.Operation] = true
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.taking, req.Operation)
+		e.mu.Unlock()
+	}()
 	stream := inventory.Stream(cluster)
 	rev, err = e.Journal.Append(ctx, stream, rev, append(with[:len(with):len(with)], ev)...)
 	var conflict *journal.ConflictError
@@ -155,11 +163,10 @@ func (e *Executor) take(ctx context.Context, cluster string, rev int64, req oper
 	if err := e.Inventory.Wait(ctx, stream, rev); err != nil {
 		return false, err
 	}
-	o, ok := e.Inventory.Operation(req.Operation)
-	if !ok {
+	if _, ok := e.Inventory.Operation(req.Operation); !ok {
 		return false, fmt.Errorf("broken invariant: operation %s was journalled and is not known", req.Operation)
 	}
-	e.drive(o, false)
+	e.drive(req.Operation, false)
 	return false, nil
 }
 

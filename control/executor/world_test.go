@@ -332,7 +332,7 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 	case engine.KickClients:
 		return agent.Result{Values: map[string]string{"kicked": "1"}}
 	case engine.ProbeStart:
-		w.probeFrom, w.probing = len(w.acked)-1, true // the first acknowledged write is its own
+		w.probeFrom, w.probing = max(0, len(w.acked)-1), true // the first acknowledged write is its own
 	case engine.ProbeStop:
 		w.probing = false
 		return agent.Result{Values: w.probeReport()}

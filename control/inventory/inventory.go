@@ -424,6 +424,19 @@ func (v *Inventory) Operation(id string) (operation.Operation, bool) {
 	return *o, true
 }
 
+// Latest returns one operation and the revision of its cluster's stream as of
+// the same moment: an append at that revision succeeds only while nothing
+// followed.
+func (v *Inventory) Latest(id string) (o operation.Operation, revision int64, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p, ok := v.ops[id]
+	if !ok {
+		return operation.Operation{}, journal.NoStream, false
+	}
+	return *p, v.revs[Stream(p.Plan.Cluster)], true
+}
+
 // Unfinished returns the operations that have begun and not ended, by cluster.
 func (v *Inventory) Unfinished() []operation.Operation {
 	v.mu.Lock()
