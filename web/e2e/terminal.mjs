@@ -127,7 +127,7 @@ await step('a shell of the host, ended by an administrator', async () => {
   await open(now, 'Shell of the host');
   await type('echo it-works-$((6*7))');
   await shows('it-works-42');
-  const session = page.getByTestId('terminal-session').filter({ hasText: 'Open' }).first();
+  const session = page.getByTestId('terminal-session').filter({ hasText: 'Shell of the host' }).filter({ hasText: 'Open' }); // the one before may still be listed as open
   await session.getByRole('button', { name: /^End the terminal of/ }).click();
   await page.getByTestId('action-dialog').getByLabel('Reason').fill('enough for today');
   await page.getByTestId('act').click();
