@@ -1,7 +1,7 @@
 package stream
 
 import (
-	"encoding/binary"
+	"hash/maphash"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -17,8 +17,9 @@ type recent struct {
 	ring    []slot
 	buckets []uint32 // hash -> newest slot of the chain, as place+1; 0 = none
 	mask    uint64   // len(ring)-1, also len(buckets)-1
-	head    uint64   // sequence of the next place
-	tail    uint64   // sequence of the oldest place in use
+	seed    maphash.Seed
+	head    uint64 // sequence of the next place
+	tail    uint64 // sequence of the oldest place in use
 	last    map[string]*recentWrite
 	// slab is room for the next writes. They are forgotten in about the order they
 	// came, so that a slab is given back as a whole.
@@ -55,15 +56,16 @@ func newRecent(ids int) *recent {
 		n *= 2
 	}
 	return &recent{
-		ring: make([]slot, n), buckets: make([]uint32, n), mask: uint64(n - 1),
+		ring: make([]slot, n), buckets: make([]uint32, n), mask: uint64(n - 1), seed: maphash.MakeSeed(),
 		last: make(map[string]*recentWrite),
 	}
 }
 
+// bucket is where the chain of an id begins. Ids that count up, in whatever
+// byte, spread as well as random ones do, and nobody can choose ids that meet:
+// every process hashes them in its own way.
 func (r *recent) bucket(streamHash uint64, id *[16]byte) *uint32 {
-	h := binary.LittleEndian.Uint64(id[:8]) ^ binary.LittleEndian.Uint64(id[8:])*0x9e3779b97f4a7c15 ^ streamHash
-	h *= 0xff51afd7ed558ccd
-	return &r.buckets[(h>>32)&r.mask]
+	return &r.buckets[(maphash.Bytes(r.seed, id[:])^streamHash)&r.mask]
 }
 
 // begin makes room for a write; its ids follow by put. It returns nil for a
