@@ -177,11 +177,15 @@ func (t *batonTarget) pipeline(ctx context.Context, stream string, window int, p
 	if err != nil {
 		return err
 	}
-	call, err := streams.NewStreamsClient(c).BatchAppend(ctx, grpc.ForceCodecV2(fastCodec{}))
+	call, err := c.NewStream(ctx, &streams.Streams_ServiceDesc.Streams[2], streams.Streams_BatchAppend_FullMethodName, grpc.ForceCodecV2(windowCodec{}))
 	if err != nil {
 		return err
 	}
-	free := make(chan struct{}, window)
+	request, err := newWindowRequest(stream, payload)
+	if err != nil {
+		return err
+	}
+	free := make(chan struct{}, window/windowStep)
 	sent := make(chan error, 1)
 	go func() {
 		sent <- func() error {
@@ -192,15 +196,18 @@ func (t *batonTarget) pipeline(ctx context.Context, stream string, window int, p
 				case <-ctx.Done():
 					return nil
 				}
-				id++
-				if err := call.Send(batchRequest(id, stream, 1, payload)); err != nil {
-					return nil // Recv tells why
+				for range windowStep {
+					id++
+					if err := call.SendMsg(request.next(id)); err != nil {
+						return nil // Recv tells why
+					}
 				}
 			}
 		}()
 	}()
-	for {
-		resp, err := call.Recv()
+	var answer windowAnswer
+	for n := 1; ; n++ {
+		err := call.RecvMsg(&answer)
 		// The server may see the deadline a moment before this side does.
 		if ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded {
 			<-ctx.Done()
@@ -209,13 +216,19 @@ func (t *batonTarget) pipeline(ctx context.Context, stream string, window int, p
 		if err != nil {
 			return err
 		}
-		if resp.GetError() != nil {
-			return fmt.Errorf("batch append: %v", resp.GetError())
+		if answer.refused != nil {
+			return fmt.Errorf("batch append: %v", answer.refused.GetError())
 		}
 		acked()
-		<-free
+		if n%windowStep == 0 {
+			<-free
+		}
 	}
 }
+
+// windowStep is how many answers open the window by as many events: a client that sent one event for each answer would
+// write a packet for each, and both sides would be busy with packets.
+const windowStep = 64
 
 // batchRequest is one logical append of n events under a correlation id of its own.
 func batchRequest(id int64, stream string, n int, payload []byte) *streams.BatchAppendReq {
