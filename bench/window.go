@@ -101,4 +101,3 @@ func (windowCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	return fmt.Errorf("an answer says neither success nor error")
 }
-
