@@ -36,7 +36,7 @@ var pureImports = map[string]bool{
 	"strconv": true, "strings": true, "time": true, "unicode": true, "unicode/utf8": true, "container/heap": true,
 	"container/list": true, "net/netip": true, "unsafe": true, "reflect": true, "bufio": true, "io": true,
 	"encoding": true, "text/tabwriter": true, "unique": true,
-	"hash/maphash": true, // its seed places entries in tables; what is decided may not depend on it
+	"hash/maphash":                 true, // its seed places entries in tables; what is decided may not depend on it
 	"github.com/cespare/xxhash/v2": true, "google.golang.org/protobuf/encoding/protowire": true,
 }
 
