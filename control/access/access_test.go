@@ -31,7 +31,7 @@ func node(t *testing.T, j journal.Journal, now func() time.Time) *Store {
 
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(30*time.Second)
+	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(time.Minute)
 	defer tick.Stop()
 	defer limit.Stop()
 	for !cond() {

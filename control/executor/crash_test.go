@@ -132,7 +132,7 @@ func killedAt(t *testing.T, eng string, at int, late bool, lag, again int) (oper
 		disarm()
 	}
 	if late {
-		w.until("20000", func() bool { return time.Now().After(w.nodes["a"].pausedUntil) })
+		w.pausesEnd()
 		w.mu.Lock()
 		n := len(w.acked)
 		w.mu.Unlock()

@@ -143,7 +143,7 @@ func (w *world) mustHold(t *testing.T) {
 	w.mu.Lock()
 	before := len(w.acked)
 	w.mu.Unlock()
-	if !w.until("20000", func() bool { return len(w.acked) > before }) {
+	if !w.soon(func() bool { return len(w.acked) > before }) {
 		t.Error("no write is taken any more")
 	}
 }

@@ -17,10 +17,6 @@ import (
 	"baton/control/plan"
 )
 
-// pauseScale shortens the pause in the fake world, so that "the pause ended by
-// itself" is tested without waiting for it.
-const pauseScale = 25
-
 // fakeNode is one server of asynchronous replication: data are the ids of the
 // writes it holds, in order; its position is their number.
 type fakeNode struct {
@@ -89,9 +85,18 @@ func newWorld(t *testing.T, names ...string) *world {
 	}
 	w.wg.Add(1)
 	go w.live()
-	w.until("20000", func() bool { return len(w.acked) > 20 })
+	w.soon(func() bool { return len(w.acked) > 20 })
 	t.Cleanup(func() { close(w.stop); w.wg.Wait() })
 	return w
+}
+
+// pausesEnd is the moment at which pauses have ended by themselves.
+func (w *world) pausesEnd() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, n := range w.nodes {
+		n.pausedUntil = time.Time{}
+	}
 }
 
 // live writes and replicates, ten thousand rounds a second.
@@ -230,10 +235,16 @@ func refused(code, format string, args ...any) agent.Result {
 	return agent.Result{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-// until polls a condition under the lock, as a driver polls its engine.
+// until polls a condition under the lock, as a driver polls its engine, for a tenth of the time.
 func (w *world) until(ms string, cond func() bool) bool {
-	d, _ := strconv.Atoi(ms)
-	deadline := time.Now().Add(time.Duration(d) * time.Millisecond / 10)
+	return w.within(time.Duration(atoi(ms))*time.Millisecond/10, cond)
+}
+
+// soon waits for what comes by itself; on a machine that stands still that may take long.
+func (w *world) soon(cond func() bool) bool { return w.within(time.Minute, cond) }
+
+func (w *world) within(limit time.Duration, cond func() bool) bool {
+	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(200 * time.Microsecond)
 	defer tick.Stop()
 	for {
@@ -299,7 +310,7 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 	defer w.mu.Unlock()
 	switch a.Name {
 	case engine.PauseWrites:
-		end := time.Now().Add(time.Duration(atoi(a.Arg("ms"))) * time.Millisecond / pauseScale)
+		end := time.Now().Add(time.Duration(atoi(a.Arg("ms"))) * time.Millisecond)
 		if end.After(n.pausedUntil) {
 			n.pausedUntil = end
 		}

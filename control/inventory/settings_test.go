@@ -126,7 +126,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("life %d: %+v", i, c)
 		}
 		var records []audit.Record
-		for limit := time.Now().Add(20 * time.Second); len(records) < 3 && time.Now().Before(limit); { // the inventory follows
+		for limit := time.Now().Add(time.Minute); len(records) < 3 && time.Now().Before(limit); { // the inventory follows
 			v.mu.Lock()
 			moved := v.moved
 			v.mu.Unlock()

@@ -134,7 +134,7 @@ func newWorld(t *testing.T, names ...string) *world {
 
 func (w *world) eventually(what string, cond func() bool) {
 	w.t.Helper()
-	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(30*time.Second)
+	tick, limit := time.NewTicker(time.Millisecond), time.NewTimer(time.Minute)
 	defer tick.Stop()
 	defer limit.Stop()
 	for !cond() {

@@ -67,7 +67,7 @@ func (c *raw) send(text string) {
 // line reads one line within a generous time.
 func (c *raw) line() string {
 	c.t.Helper()
-	_ = c.nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = c.nc.SetReadDeadline(time.Now().Add(time.Minute))
 	s, err := c.r.ReadString('\n')
 	if err != nil {
 		c.t.Fatalf("read: %q, %v", s, err)
@@ -93,7 +93,7 @@ func (c *raw) login() {
 // move makes servers[to] primary the way an operation does.
 func move(t testing.TB, s *Server, servers []*redistest.Server, from, to int, generation uint64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	a, b := servers[from].Client(), servers[to].Client()
 	drained, err := s.Hold(ctx, "test", fmt.Sprint("op", generation), generation-1, servers[to].Instance.Address())
@@ -104,7 +104,7 @@ func move(t testing.TB, s *Server, servers []*redistest.Server, from, to int, ge
 		t.Fatal(err)
 	}
 	want := servers[from].Number("replication", "master_repl_offset")
-	redistest.Eventually(t, 30*time.Second, "the candidate caught up", func() bool {
+	redistest.Eventually(t, time.Minute, "the candidate caught up", func() bool {
 		return want > 0 && servers[to].Number("replication", "slave_repl_offset") >= want
 	})
 	host, port, _ := net.SplitHostPort(servers[to].Instance.Address())
@@ -153,7 +153,7 @@ func TestSessionIsCarriedOver(t *testing.T) {
 	multi.login()
 	multi.send("SELECT 3\r\nMULTI\r\nINCR k\r\n")
 	multi.want("+OK", "+OK", "+QUEUED")
-	redistest.Eventually(t, 30*time.Second, "BLPOP waits", func() bool { return servers[0].Number("clients", "blocked_clients") == 1 })
+	redistest.Eventually(t, time.Minute, "BLPOP waits", func() bool { return servers[0].Number("clients", "blocked_clients") == 1 })
 
 	move(t, s, servers, 0, 1, 2)
 
@@ -231,12 +231,12 @@ func TestLostPrimaryIsToldHonestly(t *testing.T) {
 	c.login()
 	c.send("SET a 1\r\nGET a\r\n")
 	c.want("+OK", "$1", "1")
-	redistest.Eventually(t, 30*time.Second, "replicated", func() bool {
+	redistest.Eventually(t, time.Minute, "replicated", func() bool {
 		return servers[1].Info("replication")["slave_repl_offset"] == servers[0].Info("replication")["master_repl_offset"]
 	})
 	servers[0].Signal(stopSignal)
 	c.send("SET a 2\r\nGET a\r\nINCR b\r\n")
-	redistest.Eventually(t, 30*time.Second, "sent", func() bool { return s.Status()[0].Counters.Requests >= 6 })
+	redistest.Eventually(t, time.Minute, "sent", func() bool { return s.Status()[0].Counters.Requests >= 6 })
 	servers[0].Kill()
 	if err := servers[1].Client().Do(context.Background(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
@@ -275,7 +275,7 @@ func TestFence(t *testing.T) {
 	}
 	c := dialRaw(t, r.ReadWritePort)
 	c.login()
-	redistest.Eventually(t, 30*time.Second, "fenced", func() bool { return s.Status()[0].State == Closed })
+	redistest.Eventually(t, time.Minute, "fenced", func() bool { return s.Status()[0].State == Closed })
 	c.send("GET k\r\nSET k 1\r\n")
 	c.want("$-1")
 	if got := c.line(); !strings.HasPrefix(got, "-BATON the request was not carried out: no control plane has confirmed") {
@@ -294,7 +294,7 @@ func TestBoundsAreKept(t *testing.T) {
 	_, quick := open(t, servers, Options{FirstRequest: 50 * time.Millisecond})
 	slow := dialRaw(t, quick.ReadWritePort)
 	slow.send("*2\r\n$4\r\nAU")
-	_ = slow.nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = slow.nc.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := slow.r.ReadByte(); err != io.EOF {
 		t.Fatalf("a client that sends no request: %v", err)
 	}
@@ -323,9 +323,9 @@ func TestGoRedis(t *testing.T) {
 	s, r := open(t, servers, Options{})
 	for _, proto := range []int{2, 3} {
 		c := goredis.NewClient(&goredis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", r.ReadWritePort), Password: redistest.Password, Protocol: proto,
-			DB: 2, ClientName: "it", MaxRetries: -1, DialTimeout: 30 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second})
+			DB: 2, ClientName: "it", MaxRetries: -1, DialTimeout: time.Minute, ReadTimeout: time.Minute, WriteTimeout: time.Minute})
 		defer c.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := c.Set(ctx, "k", strings.Repeat("x", 3<<20), 0).Err(); err != nil {
 			t.Fatal(err)

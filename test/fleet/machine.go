@@ -50,6 +50,8 @@ const (
 	// lateFrom: a wake-up this much late counts as a stall.
 	lateFrom  = 2 * time.Millisecond
 	syncEvery = 50 * time.Millisecond
+	// syncStall: a sync this long is no slow disk but one that stands still.
+	syncStall = 100 * time.Millisecond
 	// usageEvery is how often own processes' time is read, at the least; ownEvery
 	// how often it is looked up which there are.
 	usageEvery = 10 * time.Millisecond
@@ -175,7 +177,8 @@ func work() time.Duration {
 }
 
 // Stalled is how long the machine stood still during the gap: the late wake-ups, as far as it was not own processes that
-// had the cores, and what the longest sync took beyond them and beyond a usual one. It is at most the gap itself.
+// had the cores, and what syncs took beyond them and beyond a usual one: each that stood still itself, else the longest.
+// What the program does in a gap may wait for several syncs one after the other. It is at most the gap itself.
 func (m *Machine) Stalled(g Gap) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -183,17 +186,27 @@ func (m *Machine) Stalled(g Gap) time.Duration {
 	for _, s := range m.late {
 		total += time.Duration(float64(overlap(s, g)) * (1 - s.own))
 	}
+	usual := m.usualSync()
+	beside := func(y span) time.Duration {
+		d := overlap(y, g)
+		for _, s := range m.late {
+			d -= overlap(s, Gap{later(y.from, g.From), sooner(y.to, g.To)})
+		}
+		return max(0, d-usual)
+	}
 	var longest span
+	stood := false
 	for _, s := range m.syncs {
-		if overlap(s, g) > overlap(longest, g) {
+		switch {
+		case overlap(s, g) == 0:
+		case s.to.Sub(s.from) >= syncStall:
+			total, stood = total+beside(s), true
+		case overlap(s, g) > overlap(longest, g):
 			longest = s
 		}
 	}
-	if beside := overlap(longest, g); beside > 0 {
-		for _, s := range m.late {
-			beside -= overlap(s, Gap{later(longest.from, g.From), sooner(longest.to, g.To)})
-		}
-		total += max(0, beside-m.usualSync())
+	if !stood {
+		total += beside(longest)
 	}
 	return min(total, g.Length())
 }

@@ -75,6 +75,10 @@ func TestOwnLoadIsNoExcuse(t *testing.T) {
 	if got := slow.Stalled(gap); got != 100*time.Millisecond {
 		t.Errorf("a sync that took 100 ms longer than usual counts as a stall of %s", got)
 	}
+	slow.syncs[5] = span{from: ms(290), to: ms(390)} // an election waits for one, the first append of the new leader for the next
+	if got := slow.Stalled(gap); got != 170*time.Millisecond {
+		t.Errorf("two syncs that stood still, one after the other, count as a stall of %s", got)
+	}
 }
 
 // Goal: own processes are this one and all that it started, and their time is measured. Method: a shell with a child of

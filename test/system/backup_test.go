@@ -16,6 +16,7 @@ import (
 // Method: three processes under 10 writers; the command takes a backup of the leader twice into one directory and
 // proves it; kill -9 of all, their data removed; the command restores it for the first node, two empty nodes join.
 func TestClusterIsRestoredFromABackup(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, fleet.Options{Nodes: 3}, 2, 0)
 	l := startLoad(t, f, 10)
 	dir := filepath.Join(t.TempDir(), "backup")

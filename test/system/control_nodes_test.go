@@ -106,7 +106,6 @@ func (n *controlNode) found(pattern string) string {
 func startControlNodes(t *testing.T) *controlNodes {
 	t.Helper()
 	redistest.Binary(t)
-	redis.SetLogger(quiet{})
 	binary, err := fleet.Binary()
 	if err != nil {
 		t.Fatal(err)
@@ -313,6 +312,7 @@ func (s *controlNodes) audited(u *upSite, id string) (n int, intact bool) {
 // acknowledged lost, and people stay signed in. With two of three gone the last
 // one says so, shows what it has, and changes nothing.
 func TestControlLeaderKilled(t *testing.T) {
+	t.Parallel()
 	rounds := []string{"random", "random", "before", "random", "after", "random", "random"}
 	if testing.Short() {
 		rounds = []string{"random", "after"}

@@ -52,13 +52,14 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
+func init() { redis.SetLogger(quiet{}) }
+
 // startUp starts everything on this machine and waits until the Redis cluster
 // is healthy. Without redis-server the test is skipped with that reason.
 func startUp(t *testing.T) *upSite {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed (Debian: apt-get install redis-server); nothing of this test was run")
 	}
-	redis.SetLogger(quiet{})
 	binary, err := fleet.Binary()
 	if err != nil {
 		t.Fatal(err)
@@ -570,8 +571,14 @@ func TestEventStorePromotions(t *testing.T) {
 		count = 3
 	}
 	s := startUp(t)
+	machine, err := fleet.WatchMachine(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer machine.Stop()
 	var probes, agents []float64
-	for i := range count {
+	again := 0
+	for i := 0; i < count; i++ {
 		want := []string{"follower", "clone"}[i%2]
 		var d struct {
 			Nodes []struct {
@@ -601,7 +608,14 @@ func TestEventStorePromotions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		began := time.Now()
 		o := s.end(s.promoteIn("demo", target), endsWithin)
+		if o.State == "rolled-back" && again < 2*count && machine.Stalled(fleet.Gap{From: began, To: time.Now()}) > electionWait {
+			// An election of a machine that stood still came in between; nothing was moved by the operation.
+			t.Logf("promotion %d is repeated: %s", i, o.Outcome)
+			again, i = again+1, i-1
+			continue
+		}
 		if o.State != "done" || o.Proof == nil || o.Proof.Lost == nil || *o.Proof.Lost != "0" {
 			t.Errorf("promotion %d of the %s %s: %s: %s, proof %+v", i, want, target, o.State, o.Outcome, o.Proof)
 		}
@@ -610,7 +624,7 @@ func TestEventStorePromotions(t *testing.T) {
 			agents = append(agents, *o.Stall.AgentMs)
 		}
 	}
-	fmt.Printf("=> | promotion in the event store through the control plane, %d times | probe: %s; agents: %s |\n", count, quantiles(probes), quantiles(agents))
+	fmt.Printf("=> | promotion in the event store through the control plane, %d times | probe: %s; agents: %s; %d repeated because the machine stood still |\n", count, quantiles(probes), quantiles(agents), again)
 	if len(probes) != count {
 		t.Errorf("%d of %d promotions have both measurements", len(probes), count)
 	}
@@ -639,6 +653,7 @@ func (s *upSite) pid(node string) int {
 // killed at moments spread over a promotion; its agent starts it again. Each
 // operation ends, never with two primaries, and nothing acknowledged is lost.
 func TestServersKilledMeanwhile(t *testing.T) {
+	t.Parallel()
 	rounds := 8
 	if testing.Short() {
 		rounds = 4

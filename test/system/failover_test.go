@@ -20,6 +20,9 @@ const (
 	stoppedLongest  = 5 * time.Second
 	// electionWait is less than a voter waits for its leader before it asks for votes (8 ticks of 50 ms at least).
 	electionWait = 200 * time.Millisecond
+	// writeStall is half of what a write may take (--write-timeout-ms): a machine that stood still for longer may have
+	// brought a call its end.
+	writeStall = time.Second
 	// graceSlack is looked at before a death for messages that came late.
 	graceSlack = 3 * time.Second
 )
@@ -123,8 +126,10 @@ func TestPromotionsUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A move is one term. More of them are elections that nobody asked for; only a machine that stood still for as
-		// long as an election waits excuses what they bring.
-		if term(t, f) > before+1 && l.machine.Stalled(gap) > electionWait {
+		// long as an election waits excuses what they bring, and only one that stood still while a write's time ran out a
+		// failed call.
+		stalled := l.machine.Stalled(gap)
+		if term(t, f) > before+1 && stalled > electionWait || failures > 0 && stalled > writeStall {
 			elections++
 		} else {
 			gaps = append(gaps, gap)
@@ -140,7 +145,7 @@ func TestPromotionsUnderLoad(t *testing.T) {
 	}
 	acked := l.verify(t)
 	line, ok := l.machine.Judge(gaps, moveMedian, moveLongest)
-	fmt.Printf("=> | promotion of a follower, 64 writers, %d times | %s | %d failed calls | %d wrong roles | %d elections because the machine stood still | %d acknowledged, all read back from 3 nodes |\n",
+	fmt.Printf("=> | promotion of a follower, 64 writers, %d times | %s | %d failed calls | %d wrong roles | %d left out because the machine stood still | %d acknowledged, all read back from 3 nodes |\n",
 		times, line, failed, wrong, elections, acked)
 	if !ok {
 		t.Errorf("writes stood still for too long: %s", line)
@@ -198,12 +203,25 @@ func term(t *testing.T, f *fleet.Fleet) (highest uint64) {
 func TestCloneIsPromotedByNameUnderLoad(t *testing.T) {
 	f := startFleet(t, fleet.Options{Nodes: 5, ClusterSize: 3}, 2, 2)
 	l := startLoad(t, f, 20)
-	clone := inRole(t, f, "Clone")
-	leader := inRole(t, f, "Leader")
-	gap, _ := l.around(t, func() { promote(t, f, clone, "leader") })
-	now, err := f.AwaitLeader(formWithin, leader)
-	if err != nil || now != clone {
-		t.Fatalf("promoted %s, but %v leads (%v)", clone.Name, now, err)
+	var gap fleet.Gap
+	for tries := 1; ; tries++ {
+		clone, before := inRole(t, f, "Clone"), term(t, f)
+		began := time.Now()
+		gap, _ = l.around(t, func() { promote(t, f, clone, "leader") })
+		now, err := f.AwaitLeader(formWithin, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now == clone {
+			break
+		}
+		// An election that nobody asked for, of a machine that stood still, may have come right after.
+		if tries > 4 || term(t, f) < before+2 || l.machine.Stalled(fleet.Gap{From: began, To: time.Now()}) < electionWait {
+			t.Fatalf("promoted %s, but %s leads", clone.Name, now.Name)
+		}
+		if err := f.AwaitRoles(formWithin, 2, 2); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := f.AwaitRoles(formWithin, 2, 2); err != nil {
 		t.Fatal(err)
@@ -253,6 +271,7 @@ func TestCloneReplacesADeadVoter(t *testing.T) {
 
 // Goal: without a majority nothing is promoted, and the answer names who is missing.
 func TestNothingIsPromotedWithoutAQuorum(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, fleet.Options{Nodes: 5, ClusterSize: 3}, 2, 2)
 	clone := inRole(t, f, "Clone")
 	leader := inRole(t, f, "Leader")
@@ -280,7 +299,17 @@ func TestNothingIsPromotedWithoutAQuorum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, err := clone.View(); err != nil || v.Count("Clone") != 2 {
-		t.Fatalf("%d clones, want 2 (%v)", v.Count("Clone"), err)
+	// Roles, not who is alive: a node that is merely slow to answer counts as not alive for a moment.
+	if v, err = clone.View(); err != nil {
+		t.Fatal(err)
+	}
+	clones := 0
+	for _, m := range v.Members {
+		if m.Role == "Clone" {
+			clones++
+		}
+	}
+	if clones != 2 {
+		t.Fatalf("%d clones, want 2: %+v", clones, v.Members)
 	}
 }

@@ -22,6 +22,7 @@ import (
 // Method: both replicas stand still while the primary takes more than their
 // sockets hold; then everything on its host is killed.
 func TestForcedPromotionSavesWhatIsLost(t *testing.T) {
+	t.Parallel()
 	s := startKilled(t)
 	p := s.whole()
 	var replicas []*killedHost

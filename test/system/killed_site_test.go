@@ -128,7 +128,6 @@ func startKilled(t *testing.T) *killedSite {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed (Debian: apt-get install redis-server); nothing of this test was run")
 	}
-	goredis.SetLogger(quiet{})
 	binary, err := fleet.Binary()
 	if err != nil {
 		t.Fatal(err)

@@ -102,6 +102,7 @@ func kills(t *testing.T) (out []kill, seed uint64) {
 // itself; each is started again at once. One client confirms each write by a
 // replica; one for each server writes there whatever its role.
 func TestKilledAtEachStepUnderALease(t *testing.T) {
+	t.Parallel()
 	trials, seed := kills(t)
 	s := startKilled(t)
 	w := s.confirmed()

@@ -17,6 +17,7 @@ import (
 // Method: test/clients/node/cases.js in one process for each client, since they cannot share one; each line it
 // prints becomes a subtest.
 func TestNodeClients(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("node"); err != nil {
 		t.Skip("node is missing")
 	}
@@ -24,7 +25,7 @@ func TestNodeClients(t *testing.T) {
 	if out, err := exec.Command(filepath.Join("..", "..", ".ci", "npm-ci"), dir).CombinedOutput(); err != nil {
 		t.Fatalf("install the clients: %v\n%s", err, out)
 	}
-	f := startFleet(t, fleet.Options{Nodes: 5, ClusterSize: 3, Args: []string{"--run-projections=All", "--start-standard-projections"}}, 2, 2)
+	f := startFleet(t, fleet.Options{Nodes: 5, ClusterSize: 3, Args: []string{"--run-projections=All", "--start-standard-projections", "--write-timeout-ms", "30000"}}, 2, 2)
 	leader, follower, clone := inRole(t, f, "Leader"), inRole(t, f, "Follower"), inRole(t, f, "Clone")
 	for _, client := range []string{"@eventstore/db-client", "@kurrent/kurrentdb-client"} {
 		t.Run(filepath.Base(client), func(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 // Method: three nodes that share an authority made by the command for it, users made over HTTP, and
 // test/clients/node/secure.js in one process for each client; each line it prints becomes a subtest.
 func TestNodeClientsOnASecureCluster(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("node"); err != nil {
 		t.Skip("node is missing")
 	}

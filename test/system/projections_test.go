@@ -56,6 +56,7 @@ func readData(c *grpc.ClientConn, name string, show func(*streams.ReadResp_ReadE
 // Goal: whoever leads, projections link each event exactly once and in order.
 // Method: writers under way while leadership moves, by request and by kill -9; then the links are compared with the log, event by event.
 func TestProjectionsLinkOnceAcrossLeaderChanges(t *testing.T) {
+	t.Parallel()
 	f := startFleet(t, fleet.Options{Nodes: 3, Args: []string{"--run-projections=System", "--start-standard-projections"}}, 2, 0)
 	l := startLoad(t, f, 2)
 	l.flow(t)

@@ -113,6 +113,7 @@ func (s *upSite) servedBy(proxy bool) {
 // promotion without an error, ends when it is asked to, gives the endpoint
 // back to the agents, and serves again without a token.
 func TestProxyOfItsOwn(t *testing.T) {
+	t.Parallel()
 	s := startUp(t)
 	var layout struct {
 		RedisPassword  string `json:"redisPassword"`

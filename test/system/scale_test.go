@@ -22,6 +22,7 @@ import (
 // watches. The processor time it takes is printed; `make bench-control`
 // measures thousands.
 func TestManyClusters(t *testing.T) {
+	t.Parallel()
 	const agents, clusters, nodes = 25, 50, 5
 	binary, err := fleet.Binary()
 	if err != nil {

@@ -23,8 +23,8 @@ import (
 // has, twice in the same generation. Each time it is brought back as a replica
 // by itself, and each time what it took is in a file that a server loads.
 func TestWhatASecondPrimaryTookIsSaved(t *testing.T) {
+	t.Parallel()
 	redistest.Binary(t)
-	redis.SetLogger(quiet{})
 	s := startOneControlNode(t)
 	s.startAgent(s.nodes[0])
 	former := s.healthy()

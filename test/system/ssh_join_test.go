@@ -16,6 +16,7 @@ import (
 // a machine with a real sshd, after its key was confirmed and not before, and
 // the agent joins from there under the name that was given.
 func TestAMachineJoinsOverSSH(t *testing.T) {
+	t.Parallel()
 	machine, err := fleet.StartSSHD(t.TempDir())
 	if errors.Is(err, fleet.ErrNoSSHD) {
 		t.Skip(err, "; nothing of this test was run")

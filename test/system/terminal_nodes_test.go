@@ -26,6 +26,7 @@ func (s *controlNodes) typed(n *controlNode, lines string, args ...string) (stri
 // carried it, and every node hands it out; when that one is lost the others say
 // which one has it, and open terminals all the same.
 func TestTerminalsThroughAnyControlNode(t *testing.T) {
+	t.Parallel()
 	s := startControlNodes(t)
 	leader := s.settled(3)
 	s.startAgent(leader)

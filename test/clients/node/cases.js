@@ -34,7 +34,7 @@ async function collect(stream) {
 
 // arrived waits until a node that may be behind has n events of a stream.
 async function arrived(c, stream, n) {
-  const end = Date.now() + 10000;
+  const end = Date.now() + 60000;
   for (;;) {
     try {
       const got = await collect(c.readStream(stream, { direction: FORWARDS, fromRevision: START, maxCount: 1000 }));
@@ -42,7 +42,7 @@ async function arrived(c, stream, n) {
     } catch (e) {
       if (!(e instanceof client.StreamNotFoundError)) throw e;
     }
-    assert.ok(Date.now() < end, `${n} events of ${stream} did not arrive in 10 s`);
+    assert.ok(Date.now() < end, `${n} events of ${stream} did not arrive in 60 s`);
     await new Promise((r) => setTimeout(r, 10));
   }
 }
@@ -51,7 +51,7 @@ async function arrived(c, stream, n) {
 function take(subscription, n) {
   return new Promise((resolve, reject) => {
     const got = [];
-    const timer = setTimeout(() => reject(new Error(`only ${got.length} of ${n} events in 15 s`)), 15000);
+    const timer = setTimeout(() => reject(new Error(`only ${got.length} of ${n} events in 60 s`)), 60000);
     subscription.on("error", (e) => { clearTimeout(timer); reject(e); });
     subscription.on("data", (e) => {
       if (!e.event) return;
@@ -289,7 +289,7 @@ require("./projections.js")({ test, client, direct, events, newStream, expecting
     try {
       await Promise.race([
         c.run(),
-        new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("no end after 30 s")), 30000); }),
+        new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("no end after 60 s")), 60000); }),
       ]);
     } catch (e) {
       line.ok = false;

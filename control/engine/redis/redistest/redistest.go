@@ -5,8 +5,6 @@ package redistest
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +15,7 @@ import (
 
 	"baton/control/engine"
 	"baton/control/engine/redis"
+	"baton/test/fleet"
 
 	goredis "github.com/redis/go-redis/v9"
 )
@@ -42,26 +41,15 @@ type Server struct {
 	cmd      *exec.Cmd
 }
 
-// Ports are picked below the range the kernel takes outgoing connections'
-// ports from, so that none of those takes a server's port while it is down.
-const (
-	firstPort = 8_000
-	lastPort  = 14_999
-)
-
-// FreePort is a loopback port that was free a moment ago.
+// FreePort is a loopback port on which nothing listens and which no other test gets, in this process or another, while
+// this one lives.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for range 1000 {
-		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err == nil {
-			l.Close()
-			return port
-		}
+	ports, err := fleet.FreePorts(1)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no free port from %d to %d", firstPort, lastPort)
-	return 0
+	return ports[0]
 }
 
 // Cluster starts one primary ("r1") and n-1 replicas ("r2", ...) and waits until all
