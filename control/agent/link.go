@@ -122,10 +122,10 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 			a.terminals.connected(ctx, agentpb.NewTerminalLinkClient(conn))
 			defer a.terminals.connected(ctx, nil)
 			a.log.Info("connected to the control plane", "address", r.address(), "agent", a.me.ID, "term", a.term)
-			inCBOR := m.Welcome.GetReportsInCbor()
+			reports := NewReportWriter(m.Welcome)
 			go func() {
 				// Of a stream that the other end closed, Recv tells why.
-				if err := a.sendLoop(ctx, s, out, &rhythm, inCBOR); !errors.Is(err, io.EOF) {
+				if err := a.sendLoop(ctx, s, out, &rhythm, reports); !errors.Is(err, io.EOF) {
 					cancel(err)
 				}
 			}()
@@ -135,6 +135,9 @@ func (a *Agent) link(ctx context.Context, r *route) error {
 		case *agentpb.ToAgent_Tick:
 			travel.add(now, m.Tick.GetSentUnixNs())
 			rhythm.ask(time.Duration(m.Tick.GetReportIntervalMs()) * time.Millisecond)
+			if m.Tick.GetWholeReport() {
+				rhythm.whole.Store(true)
+			}
 			if now.After(renewal) {
 				renewal = now.Add(renewEvery)
 				if err := a.renew(ctx, api); err != nil {
@@ -165,7 +168,7 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient, out <-chan *agentpb.FromAgent, rhythm *rhythm, inCBOR bool) error {
+func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient, out <-chan *agentpb.FromAgent, rhythm *rhythm, reports *ReportWriter) error {
 	tick := time.NewTicker(ReportInterval)
 	defer tick.Stop()
 	report := func() error {
@@ -173,7 +176,7 @@ func (a *Agent) sendLoop(ctx context.Context, s agentpb.AgentLink_ConnectClient,
 		if !rhythm.due(&r, time.Now()) {
 			return nil
 		}
-		m, err := EncodeReport(&r, inCBOR)
+		m, err := reports.Write(&r, rhythm.whole.Swap(false))
 		if err != nil {
 			return err
 		}

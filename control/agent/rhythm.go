@@ -13,6 +13,7 @@ import (
 // agents that hold one.
 type rhythm struct {
 	every atomic.Int64 // asked for, ns; 0: at each look
+	whole atomic.Bool  // the next is to be whole, and comes at the next look
 	last  time.Time    // of the last report
 	told  uint64       // what it said of roles and links
 }
@@ -30,7 +31,7 @@ func (r *rhythm) due(report *Report, now time.Time) bool {
 	}
 	standing := report.standing()
 	// Half a look's slack: ticks come a little early or late.
-	if standing == r.told && now.Sub(r.last) < time.Duration(r.every.Load())-ReportInterval/2 {
+	if standing == r.told && !r.whole.Load() && now.Sub(r.last) < time.Duration(r.every.Load())-ReportInterval/2 {
 		return false
 	}
 	r.told, r.last = standing, now

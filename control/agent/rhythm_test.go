@@ -55,6 +55,11 @@ func TestReportsComeAsOftenAsAskedAndAtOnceWhenRolesChange(t *testing.T) {
 		}
 		report.Instances[0].Observation = o
 	}
+	r.whole.Store(true)
+	if n := sent(3); n != 3 {
+		t.Errorf("a whole report was asked for, and %d of 3 looks reported before it was made", n)
+	}
+	r.whole.Store(false)
 	report.Leases = []LeaseState{{Cluster: "c"}}
 	if n := sent(5); n != 5 {
 		t.Errorf("a holder of a lease reported at %d of 5 looks", n)

@@ -544,6 +544,7 @@ type Welcome struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	ReportIntervalMs int64                  `protobuf:"varint,1,opt,name=report_interval_ms,json=reportIntervalMs,proto3" json:"report_interval_ms,omitempty"`
 	ReportsInCbor    bool                   `protobuf:"varint,2,opt,name=reports_in_cbor,json=reportsInCbor,proto3" json:"reports_in_cbor,omitempty"` // it reads them; else they are sent in JSON
+	ReportDeltas     bool                   `protobuf:"varint,3,opt,name=report_deltas,json=reportDeltas,proto3" json:"report_deltas,omitempty"`      // it reads them; else every report is whole
 	Term             uint64                 `protobuf:"varint,10,opt,name=term,proto3" json:"term,omitempty"`                                         // of the control node that leads and sends this
 	Addresses        []string               `protobuf:"bytes,11,rep,name=addresses,proto3" json:"addresses,omitempty"`                                // of all control nodes
 	unknownFields    protoimpl.UnknownFields
@@ -590,6 +591,13 @@ func (x *Welcome) GetReportIntervalMs() int64 {
 func (x *Welcome) GetReportsInCbor() bool {
 	if x != nil {
 		return x.ReportsInCbor
+	}
+	return false
+}
+
+func (x *Welcome) GetReportDeltas() bool {
+	if x != nil {
+		return x.ReportDeltas
 	}
 	return false
 }
@@ -668,6 +676,7 @@ type Tick struct {
 	SentUnixNs int64                  `protobuf:"varint,1,opt,name=sent_unix_ns,json=sentUnixNs,proto3" json:"sent_unix_ns,omitempty"` // control plane's clock
 	// How often reports are wanted from now on; 0: as often as the agent looks.
 	ReportIntervalMs int64 `protobuf:"varint,2,opt,name=report_interval_ms,json=reportIntervalMs,proto3" json:"report_interval_ms,omitempty"`
+	WholeReport      bool  `protobuf:"varint,3,opt,name=whole_report,json=wholeReport,proto3" json:"whole_report,omitempty"` // the next report is to be whole
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -716,13 +725,23 @@ func (x *Tick) GetReportIntervalMs() int64 {
 	return 0
 }
 
-// Report carries the agent's report, which grows with the engines, in one of two
-// forms with the same names: CBOR, which takes a control node a quarter of the
-// work, or JSON for one that does not say it reads the other.
+func (x *Tick) GetWholeReport() bool {
+	if x != nil {
+		return x.WholeReport
+	}
+	return false
+}
+
+// Report carries the agent's report, which grows with the engines, in one of
+// three forms with the same names: what changed since the report before on this
+// link, in CBOR; the whole in CBOR; or the whole in JSON for a control node that
+// does not say it reads the others.
 type Report struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Json          []byte                 `protobuf:"bytes,1,opt,name=json,proto3" json:"json,omitempty"`
 	Cbor          []byte                 `protobuf:"bytes,2,opt,name=cbor,proto3" json:"cbor,omitempty"`
+	Delta         []byte                 `protobuf:"bytes,3,opt,name=delta,proto3" json:"delta,omitempty"`
+	Base          uint64                 `protobuf:"varint,4,opt,name=base,proto3" json:"base,omitempty"` // with delta: the sequence of the report it is what changed since
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,6 +788,20 @@ func (x *Report) GetCbor() []byte {
 		return x.Cbor
 	}
 	return nil
+}
+
+func (x *Report) GetDelta() []byte {
+	if x != nil {
+		return x.Delta
+	}
+	return nil
+}
+
+func (x *Report) GetBase() uint64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
 }
 
 type Order struct {
@@ -1025,23 +1058,27 @@ const file_agent_agent_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x17\n" +
-	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\x91\x01\n" +
+	"\aboot_id\x18\x04 \x01(\tR\x06bootId\"\xb6\x01\n" +
 	"\aWelcome\x12,\n" +
 	"\x12report_interval_ms\x18\x01 \x01(\x03R\x10reportIntervalMs\x12&\n" +
-	"\x0freports_in_cbor\x18\x02 \x01(\bR\rreportsInCbor\x12\x12\n" +
+	"\x0freports_in_cbor\x18\x02 \x01(\bR\rreportsInCbor\x12#\n" +
+	"\rreport_deltas\x18\x03 \x01(\bR\freportDeltas\x12\x12\n" +
 	"\x04term\x18\n" +
 	" \x01(\x04R\x04term\x12\x1c\n" +
 	"\taddresses\x18\v \x03(\tR\taddresses\"A\n" +
 	"\tElsewhere\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x1c\n" +
-	"\taddresses\x18\x02 \x03(\tR\taddresses\"V\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"y\n" +
 	"\x04Tick\x12 \n" +
 	"\fsent_unix_ns\x18\x01 \x01(\x03R\n" +
 	"sentUnixNs\x12,\n" +
-	"\x12report_interval_ms\x18\x02 \x01(\x03R\x10reportIntervalMs\"0\n" +
+	"\x12report_interval_ms\x18\x02 \x01(\x03R\x10reportIntervalMs\x12!\n" +
+	"\fwhole_report\x18\x03 \x01(\bR\vwholeReport\"Z\n" +
 	"\x06Report\x12\x12\n" +
 	"\x04json\x18\x01 \x01(\fR\x04json\x12\x12\n" +
-	"\x04cbor\x18\x02 \x01(\fR\x04cbor\"\xf2\x02\n" +
+	"\x04cbor\x18\x02 \x01(\fR\x04cbor\x12\x14\n" +
+	"\x05delta\x18\x03 \x01(\fR\x05delta\x12\x12\n" +
+	"\x04base\x18\x04 \x01(\x04R\x04base\"\xf2\x02\n" +
 	"\x05Order\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\toperation\x18\x02 \x01(\tR\toperation\x12\x12\n" +

@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"time"
 
+	"baton/control/agent/delta"
 	"baton/control/engine"
+	agentpb "baton/gen/agent"
 
 	"github.com/fxamacker/cbor/v2"
 	"google.golang.org/grpc/credentials"
@@ -27,7 +29,12 @@ type host struct {
 	creds   credentials.TransportCredentials
 	began   time.Time
 	report  report
+	known   report // what the control plane has of it; Sequence 0: nothing
+	since   int    // reports since the last whole one
 }
+
+// wholeEvery is after how many reports a whole one is sent, as agents do.
+const wholeEvery = 256
 
 // report has the names of control/agent's Report.
 type report struct {
@@ -113,8 +120,25 @@ func (h *host) add(c, n, nodes int) {
 		LogFile: "/var/lib/baton/agent/processes/" + name + ".log"})
 }
 
-// next is the next report: what moves on a real host has moved.
-func (h *host) next() ([]byte, error) {
+// next is the next report in the form it travels in, and its size: whole, or what
+// changed since the one before.
+func (h *host) next(whole bool) (m *agentpb.Report, size int, err error) {
+	h.move()
+	if h.since++; whole || h.known.Sequence == 0 || h.since >= wholeEvery {
+		b, err := inCBOR.Marshal(&h.report)
+		if err != nil {
+			return nil, 0, err
+		}
+		h.since, h.known = 0, report{}
+		return &agentpb.Report{Cbor: b}, len(b), cbor.Unmarshal(b, &h.known)
+	}
+	m = &agentpb.Report{Base: h.known.Sequence, Delta: delta.Of(&h.known, &h.report)}
+	h.known, err = delta.Apply(&h.known, m.Delta)
+	return m, len(m.Delta), err
+}
+
+// move makes what moves on a real host move.
+func (h *host) move() {
 	now := time.Now()
 	r := &h.report
 	r.Sequence++
@@ -148,5 +172,4 @@ func (h *host) next() ([]byte, error) {
 			}
 		}
 	}
-	return inCBOR.Marshal(r)
 }

@@ -204,7 +204,7 @@ func (s *Swarm) link(ctx context.Context, h *host) error {
 	answers := make(chan *agentpb.FromAgent, 64)
 	ended := make(chan error, 1)
 	welcome := make(chan struct{})
-	var every atomic.Int64 // what the control plane asks for, ns
+	var wish wishes
 	go func() {
 		for {
 			m, err := l.Recv()
@@ -214,9 +214,14 @@ func (s *Swarm) link(ctx context.Context, h *host) error {
 			}
 			switch m := m.GetMessage().(type) {
 			case *agentpb.ToAgent_Welcome:
+				wish.whole.Store(true) // nothing is known on this link
+				wish.always = !m.Welcome.GetReportDeltas()
 				close(welcome)
 			case *agentpb.ToAgent_Tick:
-				every.Store(m.Tick.GetReportIntervalMs() * int64(time.Millisecond))
+				wish.every.Store(m.Tick.GetReportIntervalMs() * int64(time.Millisecond))
+				if m.Tick.GetWholeReport() {
+					wish.whole.Store(true)
+				}
 			case *agentpb.ToAgent_Elsewhere:
 				ended <- errElsewhere
 				return
@@ -237,23 +242,30 @@ func (s *Swarm) link(ctx context.Context, h *host) error {
 	}
 	s.linked.Add(1)
 	defer s.linked.Add(-1)
-	return s.talk(ctx, h, l, answers, ended, &every)
+	return s.talk(ctx, h, l, answers, ended, &wish)
 }
 
-func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectClient, answers <-chan *agentpb.FromAgent, ended <-chan error, every *atomic.Int64) error {
+// wishes are what the control plane asks for on one link.
+type wishes struct {
+	every  atomic.Int64 // how often reports are to come, ns
+	whole  atomic.Bool  // the next is to be whole
+	always bool         // all are; set before the first
+}
+
+func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectClient, answers <-chan *agentpb.FromAgent, ended <-chan error, wish *wishes) error {
 	tick := time.NewTicker(ReportInterval)
 	defer tick.Stop()
 	for {
-		b, err := h.next()
+		m, size, err := h.next(wish.whole.Swap(false) || wish.always)
 		if err != nil {
 			return err
 		}
-		if err := l.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Report{Report: &agentpb.Report{Cbor: b}}}); err != nil {
+		if err := l.Send(&agentpb.FromAgent{Message: &agentpb.FromAgent_Report{Report: m}}); err != nil {
 			return err
 		}
 		sent := time.Now()
 		s.reports.Add(1)
-		s.bytes.Add(int64(len(b)))
+		s.bytes.Add(int64(size))
 		for waiting := true; waiting; {
 			select {
 			case <-ctx.Done():
@@ -266,7 +278,7 @@ func (s *Swarm) talk(ctx context.Context, h *host, l agentpb.AgentLink_ConnectCl
 				}
 				s.orders.Add(1)
 			case <-tick.C:
-				waiting = time.Since(sent) < time.Duration(every.Load())-ReportInterval/2
+				waiting = time.Since(sent) < time.Duration(wish.every.Load())-ReportInterval/2
 			}
 		}
 	}

@@ -219,28 +219,24 @@ func (h *Hub) Locate(cluster, node string) (agentID string, ok bool) {
 	return agentID, ok
 }
 
-func (h *Hub) receive(id string, m *agentpb.Report) error {
-	r, err := agent.DecodeReport(m)
-	if err != nil {
-		return fmt.Errorf("agent %s: %w", id, err)
-	}
-	r.Agent = id
+// receive takes in what came on a link.
+func (h *Hub) receive(l *link, r agent.Report) {
+	r.Agent = l.id
 	r.ReceivedAt = time.Now()
 	r.Host.ClockSkewMs = float64(r.Host.Clock.Sub(r.ReceivedAt)) / 1e6
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || h.links[id] == nil {
-		return nil // of a link that is ending
+	if h.closed || h.links[l.id] != l {
+		return // of a link that is ending
 	}
-	h.instances += len(r.Instances) - len(h.reports[id].Instances)
-	h.reports[id] = r
+	h.instances += len(r.Instances) - len(h.reports[l.id].Instances)
+	h.reports[l.id] = r
 	for ch := range h.subs {
 		select {
 		case ch <- r:
 		default:
 		}
 	}
-	return nil
 }
 
 func newID() string {

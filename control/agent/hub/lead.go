@@ -62,7 +62,7 @@ func (h *Hub) addresses() []string {
 
 func (h *Hub) welcome(term uint64) *agentpb.ToAgent {
 	return &agentpb.ToAgent{Message: &agentpb.ToAgent_Welcome{Welcome: &agentpb.Welcome{
-		ReportIntervalMs: agent.ReportInterval.Milliseconds(), Term: term, Addresses: h.addresses(), ReportsInCbor: true}}}
+		ReportIntervalMs: agent.ReportInterval.Milliseconds(), Term: term, Addresses: h.addresses(), ReportsInCbor: true, ReportDeltas: true}}}
 }
 
 func (h *Hub) elsewhere() *agentpb.ToAgent {

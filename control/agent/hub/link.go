@@ -142,17 +142,17 @@ func (h *Hub) Connect(s agentpb.AgentLink_ConnectServer) error {
 		h.log.Info("agent disconnected", "agent", who, "name", hello.GetName())
 	}()
 
-	fail := make(chan error, 2)
+	fail, again := make(chan error, 2), make(chan struct{}, 1)
 	heard := make(chan struct{}, 1)
-	go func() { fail <- h.receiveLoop(s, l, heard) }()
+	go func() { fail <- h.receiveLoop(s, l, heard, again) }()
 	if err := s.Send(h.welcome(term)); err != nil {
 		return err
 	}
-	return h.sendLoop(s, l, fail, heard, deposed)
+	return h.sendLoop(s, l, fail, heard, again, deposed)
 }
 
 // sendLoop owns the sending side of the stream and its end.
-func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan error, heard <-chan struct{}, deposed <-chan struct{}) error {
+func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan error, heard, again, deposed <-chan struct{}) error {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
 	quiet := time.NewTimer(deadAfter)
@@ -164,7 +164,11 @@ func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan e
 				return err
 			}
 		case <-tick.C:
-			if err := s.Send(&agentpb.ToAgent{Message: &agentpb.ToAgent_Tick{Tick: &agentpb.Tick{SentUnixNs: time.Now().UnixNano(), ReportIntervalMs: h.reportInterval().Milliseconds()}}}); err != nil {
+			if err := s.Send(h.tick(false)); err != nil {
+				return err
+			}
+		case <-again:
+			if err := s.Send(h.tick(true)); err != nil {
 				return err
 			}
 		case <-heard:
@@ -184,7 +188,14 @@ func (h *Hub) sendLoop(s agentpb.AgentLink_ConnectServer, l *link, fail <-chan e
 	}
 }
 
-func (h *Hub) receiveLoop(s agentpb.AgentLink_ConnectServer, l *link, heard chan<- struct{}) error {
+// tick tells an agent the time, and asks for reports.
+func (h *Hub) tick(whole bool) *agentpb.ToAgent {
+	return &agentpb.ToAgent{Message: &agentpb.ToAgent_Tick{Tick: &agentpb.Tick{SentUnixNs: time.Now().UnixNano(),
+		ReportIntervalMs: h.reportInterval().Milliseconds(), WholeReport: whole}}}
+}
+
+func (h *Hub) receiveLoop(s agentpb.AgentLink_ConnectServer, l *link, heard, again chan<- struct{}) error {
+	var reports agent.ReportReader
 	for {
 		m, err := s.Recv()
 		if err != nil {
@@ -196,8 +207,18 @@ func (h *Hub) receiveLoop(s agentpb.AgentLink_ConnectServer, l *link, heard chan
 		}
 		switch m := m.GetMessage().(type) {
 		case *agentpb.FromAgent_Report:
-			if err := h.receive(l.id, m.Report); err != nil {
-				return status.Error(codes.InvalidArgument, err.Error())
+			r, err := reports.Read(m.Report)
+			switch {
+			case errors.Is(err, agent.ErrNoBase):
+				h.log.Warn("a whole report is asked for", "agent", l.id, "err", err)
+				select {
+				case again <- struct{}{}:
+				default: // it is asked for already
+				}
+			case err != nil:
+				return status.Error(codes.InvalidArgument, fmt.Sprintf("agent %s: %s", l.id, err))
+			default:
+				h.receive(l, r)
 			}
 		case *agentpb.FromAgent_Result:
 			l.answer(m.Result)
