@@ -72,7 +72,7 @@ func TestNodeClientsOnASecureCluster(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			watchdog := time.AfterFunc(5*time.Minute, func() { cmd.Process.Kill() })
+			watchdog := time.AfterFunc(15*time.Minute, func() { cmd.Process.Kill() })
 			defer watchdog.Stop()
 			passed, failed := 0, 0
 			lines := bufio.NewScanner(out)

@@ -213,7 +213,7 @@ func (s *partedSite) try(c *partedCase, writers ...*partedWriter) {
 	line := "stays primary"
 	a, moved := first()
 	switch {
-	case c.moves != moved && !c.either && !s.stoodStill(before) || moved != (q != p):
+	case c.moves != moved && !c.either && !s.stoodStill(before) || moved && now == generation || !moved && q != p:
 		s.t.Errorf("%s: moved %v to %s, it should be %v", c.name, moved, q.node, c.moves)
 	case !moved && now != generation:
 		s.t.Errorf("%s: generation %s became %s although the primary stays", c.name, generation, now)
@@ -227,7 +227,8 @@ func (s *partedSite) try(c *partedCase, writers ...*partedWriter) {
 				if x.acked.After(last) {
 					last = x.acked
 				}
-				if x.sent.After(a.acked) {
+				// A machine that stands still may bring a second failover after the end, back to the node it began with.
+				if x.sent.After(a.acked) && !(q == p && x.sent.After(healed)) {
 					s.t.Errorf("%s: %s took write %d of %s, sent at %s, after %s had acknowledged its first at %s", c.name, p.node, x.n, w.name,
 						x.sent.Format("05.000"), a.host.node, a.acked.Format("05.000"))
 				}
