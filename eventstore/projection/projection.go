@@ -90,8 +90,8 @@ type Projection interface {
 	// Handle feeds an event. state and shared are what the last Outcome of the partition, or of any partition, gave; nil: there is none yet, and the
 	// script's own beginning ($init, $initShared) comes first.
 	Handle(partition string, state, shared []byte, e Event) (Outcome, error)
-	// Result is what the transformations make of a state; nil: none.
-	Result(state []byte) ([]byte, error)
+	// Result is what the transformations make of a state; nil: none. shared is as for Handle; only projections with two states look at it.
+	Result(state, shared []byte) ([]byte, error)
 	// Close lets go of what the projection holds. It may be called twice.
 	Close()
 }

@@ -161,7 +161,7 @@ func FuzzCompile(f *testing.F) {
 			if err == nil && out.State != nil && !json.Valid(out.State) {
 				t.Fatalf("state %q", out.State)
 			}
-			_, err = p.Result(out.State)
+			_, err = p.Result(out.State, out.Shared)
 			faultOnly(t, err)
 		}
 	})

@@ -323,14 +323,13 @@ func (s *script) result(state, shared []byte) []byte {
 }
 
 // Result is what the transformations make of a state.
-func (s *script) Result(state []byte) (result []byte, err error) {
+func (s *script) Result(state, shared []byte) (result []byte, err error) {
 	if fault := s.ready(); fault != nil {
 		return nil, fault
 	}
 	if len(s.d.steps) == 0 {
 		return state, nil
 	}
-	shared := s.shared.text
 	fault := s.call("make a result", Event{}, func(*envelope) { result = s.result(state, shared) })
 	if fault != nil {
 		return nil, fault

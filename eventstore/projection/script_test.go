@@ -178,6 +178,23 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// Goal: a result of two states does not depend on which instance handled the events.
+// Method: one handles events, a fresh one is asked for results of the states they left.
+func TestResultOfTwoStatesInAFreshInstance(t *testing.T) {
+	t.Parallel()
+	const source = `fromAll().foreachStream().when({$init:()=>({n:0}), $initShared:()=>({all:0}), A(s){s[0].n++; s[1].all++; return s}}).transformBy(s=>s[1] ? s[0].n+" of "+s[1].all : "none")`
+	_, _, last := feed(t, quick(t, source), event(0, "A", `{}`), event(1, "A", `{}`))
+	if string(last.Result) != `"2 of 2"` {
+		t.Fatalf("result after the last event: %s", last.Result)
+	}
+	p := quick(t, source)
+	for shared, want := range map[string]string{string(last.Shared): `"2 of 2"`, `{"all":7}`: `"2 of 7"`, ``: `"none"`} {
+		if got, err := p.Result(last.State, []byte(shared)); err != nil || string(got) != want {
+			t.Errorf("with shared state %q: %s %v, want %s", shared, got, err, want)
+		}
+	}
+}
+
 // splitStates splits at the spaces between states, which have none in them at depth 0.
 func splitStates(s string) (words []string) {
 	depth, from, quoted := 0, 0, false

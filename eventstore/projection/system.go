@@ -164,7 +164,7 @@ func (s *system) Handle(_ string, _, _ []byte, e Event) (Outcome, error) {
 	return Outcome{Handled: true, Emitted: s.one[:]}, nil
 }
 
-func (s *system) Result([]byte) ([]byte, error) { return nil, nil }
+func (s *system) Result(_, _ []byte) ([]byte, error) { return nil, nil }
 
 func (s *system) Close() {}
 

@@ -11,18 +11,25 @@ const maxBatchBytes = 4 << 20
 
 // batch is what is to be written together. It is guarded by the run's lock until it is taken, and then belongs to the writer.
 type batch struct {
-	emitted []projection.Emitted // in order, with the signature in the metadata
-	dirty   map[string]struct{}  // partitions whose state changed
-	results map[string]struct{}  // partitions whose result changed
-	bytes   int                  // of all that
-	handled int                  // events
-	began   time.Time            // when the first of them was handled
-	at      place                // after the last event looked at; set when taken
+	emitted []emission          // in order
+	dirty   map[string]struct{} // partitions whose state changed
+	results map[string]struct{} // partitions whose result changed
+	bytes   int                 // of all that
+	handled int                 // events
+	began   time.Time           // when the first of them was handled
+	chain   *chain              // the longest of what they came of
+	at      place               // after the last event looked at; set when taken
 	// states and what else is written, as they were when the batch was taken.
 	states []stateWrite
 	root   []byte
 	shared []byte
 	done   bool
+}
+
+// emission is an event a projection wrote, with the signature in the metadata.
+type emission struct {
+	projection.Emitted
+	id [16]byte // zero: any
 }
 
 // stateWrite is a partition's state, and its result, in a batch.

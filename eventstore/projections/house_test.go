@@ -212,6 +212,8 @@ type counter struct {
 	name  string
 	emit  string // target of one event for each handled
 	bad   string // a type it fails at
+	twice bool   // it emits two events for each
+	total bool   // results tell of the shared state, too
 	calls *atomic.Int64
 }
 
@@ -234,6 +236,10 @@ func compileTest(name, query string, _ projection.Limits) (projection.Projection
 			c.def.PerStream = true
 		case "shared":
 			c.def.BiState = true
+		case "twice":
+			c.twice = true
+		case "total":
+			c.total = true
 		case "results":
 			c.def.Results = true
 		case "links":
@@ -278,17 +284,23 @@ func (c *counter) Handle(_ string, state, shared []byte, e projection.Event) (pr
 		out.Shared = next(shared)
 	}
 	if c.def.Results {
-		out.Result, _ = c.Result(out.State)
+		out.Result, _ = c.Result(out.State, out.Shared)
 	}
 	if c.emit != "" {
 		out.Emitted = []projection.Emitted{{Stream: c.emit, Type: "emitted", JSON: true, Data: fmt.Appendf(nil, `"%d@%s"`, e.Revision, e.Stream), Metadata: []byte(`{"mine":1}`)}}
+		if c.twice {
+			out.Emitted = append(out.Emitted, out.Emitted[0])
+		}
 	}
 	return out, nil
 }
 
-func (c *counter) Result(state []byte) ([]byte, error) {
+func (c *counter) Result(state, shared []byte) ([]byte, error) {
 	if !c.def.Results || state == nil {
 		return nil, nil
+	}
+	if c.total {
+		return fmt.Appendf(nil, `"%s of %s events"`, state, shared), nil
 	}
 	return []byte(`"` + string(state) + ` events"`), nil
 }

@@ -96,8 +96,8 @@ func (r *run) partition(ctx context.Context, name string) (*partition, error) {
 }
 
 // resultOf is what clients get as a projection's result: what its transformations make of the state, or the state itself where there are none.
-func resultOf(p projection.Projection, state []byte) ([]byte, error) {
-	result, err := p.Result(state)
+func resultOf(p projection.Projection, state, shared []byte) ([]byte, error) {
+	result, err := p.Result(state, shared)
 	if err == nil && result == nil && !p.Definition().Results {
 		result = state
 	}

@@ -95,6 +95,39 @@ func TestStatesAndEventsSurviveRestarts(t *testing.T) {
 	}
 }
 
+// Goal: a result that is not in memory is made of both states. Method: a projection with a shared state is stopped, and loaded anew; results are asked for.
+func TestResultsOfTwoStatesAreMadeOfBoth(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Options{})
+	h.create(Wanted{Name: "both", Query: "categories=thing each shared results total"})
+	h.create(Wanted{Name: "one", Query: "categories=thing shared results total"})
+	h.write("thing-1", "made", "{}", "{}")
+	h.write("thing-2", "made", "{}")
+	check := func(when, name, partition, want string) {
+		t.Helper()
+		if got, err := h.s.Result(h.context(), name, partition); err != nil || string(got) != want {
+			t.Errorf("%s, result %q of %s: %s %v, want %s", when, partition, name, got, err, want)
+		}
+	}
+	h.awaitState("both", "thing-2", "1")
+	h.awaitState("one", "", "3")
+	check("while it runs", "both", "thing-1", `"2 of 2 events"`) // as of its last event
+	check("while it runs", "both", "thing-2", `"1 of 3 events"`)
+	for _, name := range []string{"both", "one"} {
+		h.must(h.s.Disable(h.context(), name, true, ""))
+	}
+	for _, when := range []string{"while it is stopped", "after a restart"} {
+		check(when, "both", "thing-1", `"2 of 3 events"`)
+		check(when, "one", "", `"3 of 3 events"`)
+		h.restart()
+	}
+	for _, name := range []string{"both", "one"} {
+		h.must(h.s.Enable(h.context(), name, ""))
+	}
+	check("while it runs again", "both", "thing-1", `"2 of 3 events"`)
+	check("while it runs again", "one", "", `"3 of 3 events"`)
+}
+
 func TestEmittedEventsSayWhereTheyComeFrom(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Options{})

@@ -159,60 +159,80 @@ func (s *Service) Definition(ctx context.Context, name string) (Definition, erro
 // State is the state of a partition as JSON; nil: none. Of a projection that runs it is that after the last event handled. Errors: *NotFoundError and
 // those of requests to a leader.
 func (s *Service) State(ctx context.Context, name, partition string) ([]byte, error) {
-	part, _, err := s.partition(ctx, name, partition)
+	v, err := s.view(ctx, name, partition)
 	if err != nil {
 		return nil, err
 	}
-	return part.state, nil
+	return v.part.state, nil
 }
 
-// Result is the result of a partition as JSON; nil: none. Errors: as of State, and *projection.Fault.
+// Result is the result of a partition as JSON; nil: none. One that is not in memory is made of the partition's state and the shared state as they are now.
+// Errors: as of State, and *projection.Fault.
 func (s *Service) Result(ctx context.Context, name, partition string) ([]byte, error) {
-	part, it, err := s.partition(ctx, name, partition)
-	if err != nil || part.judged || part.state == nil {
-		return part.result, err
+	v, err := s.view(ctx, name, partition)
+	if err != nil || v.part.judged || v.part.state == nil {
+		return v.part.result, err
 	}
-	doc := it.definition()
-	p, err := s.compile(name, &doc)
+	p, err := s.compile(name, &v.doc)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
-	return resultOf(p, part.state)
+	shared := v.shared
+	if def := p.Definition(); def.BiState && !v.present {
+		c, err := v.t.checkpoint(ctx, name, &v.doc, singleStream(&def), true)
+		if err != nil {
+			return nil, err
+		}
+		shared = c.shared
+	}
+	return resultOf(p, v.part.state, shared)
 }
 
-// partition finds a state in memory or in its stream.
-func (s *Service) partition(ctx context.Context, name, partitionName string) (partition, *item, error) {
+// view is a partition as a request finds it.
+type view struct {
+	t       *term
+	doc     document
+	part    partition
+	shared  []byte
+	present bool // shared is that of a run
+}
+
+// view finds a state in memory or in its stream.
+func (s *Service) view(ctx context.Context, name, partitionName string) (view, error) {
 	t, err := s.leading(ctx)
 	if err != nil {
-		return partition{}, nil, err
+		return view{}, err
 	}
 	it := t.find(name)
 	if it == nil {
-		return partition{}, nil, &NotFoundError{name}
+		return view{}, &NotFoundError{name}
 	}
 	status, _, r := it.state()
-	doc := it.definition()
-	if r != nil && r.doc.Epoch == doc.Epoch && (status == Running || doc.Mode == Transient) {
+	v := view{t: t, doc: it.definition()}
+	if r != nil && r.doc.Epoch == v.doc.Epoch && (status == Running || v.doc.Mode == Transient) {
 		r.mu.Lock()
+		v.shared, v.present = r.shared, true
 		part := r.parts.by[partitionName]
 		if part != nil {
-			found := *part
-			r.mu.Unlock()
-			return found, it, nil
+			v.part = *part
 		}
 		r.mu.Unlock()
+		if part != nil {
+			return v, nil
+		}
 	}
 	if partitionName != "" {
-		state, _, err := t.partitionState(ctx, name, &doc, partitionName)
-		return partition{state: state}, it, err
+		v.part.state, _, err = t.partitionState(ctx, name, &v.doc, partitionName)
+		return v, err
 	}
-	p, err := s.compile(name, &doc)
+	p, err := s.compile(name, &v.doc)
 	if err != nil {
-		return partition{}, it, err
+		return v, err
 	}
 	defer p.Close()
 	def := p.Definition()
-	c, err := t.checkpoint(ctx, name, &doc, singleStream(&def), def.BiState)
-	return partition{state: c.state}, it, err
+	c, err := t.checkpoint(ctx, name, &v.doc, singleStream(&def), def.BiState)
+	v.part.state = c.state
+	return v, err
 }

@@ -52,6 +52,7 @@ type run struct {
 	handled  int64
 	spent    time.Duration // in the program
 	writes   int64
+	returned map[string]int // events handled that came of its own, by what they go back to; of the reader
 
 	// Of the writer.
 	revision stream.Expected
@@ -65,6 +66,7 @@ func newRun(it *item) *run {
 	r := &run{
 		it: it, t: it.t, name: it.name, doc: doc, cfg: doc.Config.withDefaults(), sign: doc.sign(), own: []byte(`"$v":"` + strconv.FormatInt(doc.ID, 10) + `:`),
 		wake: make(chan struct{}, 1), at: beginning, last: beginning, parts: partitions{by: map[string]*partition{}}, pending: &batch{}, begin: time.Now(), revision: stream.NoStream,
+		returned: map[string]int{},
 	}
 	r.room = sync.NewCond(&r.mu)
 	return r
@@ -164,7 +166,7 @@ func (r *run) open(ctx context.Context) (done bool, err error) {
 	}
 	root := &partition{state: c.state, known: true}
 	if !def.Partitioned() && c.state != nil {
-		if root.result, err = resultOf(p, c.state); err != nil {
+		if root.result, err = resultOf(p, c.state, c.shared); err != nil {
 			p.Close()
 			return false, err
 		}
@@ -228,8 +230,8 @@ func (r *run) far() bool {
 	return r.at.pos-r.last.pos >= uint64(r.cfg.CheckpointUnhandledBytesThreshold)
 }
 
-// handle lets the program see an event and gathers what comes of it.
-func (r *run) handle(ev projection.Event, at place) error {
+// handle lets the program see an event and gathers what comes of it. cause is what stands behind the event.
+func (r *run) handle(ev projection.Event, at place, cause *chain) error {
 	r.begun()
 	ctx := r.t.ctx
 	began := time.Now()
@@ -254,7 +256,12 @@ func (r *run) handle(ev projection.Event, at place) error {
 	if len(out.Emitted) > 0 && !r.doc.EmitEnabled {
 		return &StateError{fmt.Sprintf("the projection emits events (at event %d@%s) but is not enabled to: enable emit by an update", ev.Revision, ev.Stream)}
 	}
-	signed, err := r.signed(out.Emitted, &ev, at)
+	if out.Handled {
+		if err := r.judge(cause, &ev); err != nil {
+			return err
+		}
+	}
+	signed, err := r.signed(out.Emitted, &ev, at, cause)
 	if err != nil {
 		return err
 	}
@@ -271,7 +278,7 @@ func (r *run) handle(ev projection.Event, at place) error {
 	r.since++
 	r.spent += time.Since(began)
 	if out.Handled || len(signed) > 0 {
-		r.gather(name, part, &out, signed, began)
+		r.gather(name, part, &out, signed, began, cause)
 	}
 	due := r.pending.urgent() || r.pending.handled >= r.cfg.CheckpointHandledThreshold || r.pending.handled == 1 || r.far()
 	r.mu.Unlock()
@@ -282,13 +289,16 @@ func (r *run) handle(ev projection.Event, at place) error {
 }
 
 // gather adds what came of an event to the batch. mu is held.
-func (r *run) gather(name string, part *partition, out *projection.Outcome, signed []projection.Emitted, now time.Time) {
+func (r *run) gather(name string, part *partition, out *projection.Outcome, signed []emission, now time.Time, cause *chain) {
 	b := r.pending
 	if b.handled == 0 {
 		b.began = now
 	}
 	b.handled++
 	r.handled++
+	if cause.length() > b.chain.length() {
+		b.chain = cause
+	}
 	changed := string(out.State) != string(part.state)
 	if changed {
 		r.parts.bytes += len(out.State) - len(part.state)
@@ -320,7 +330,7 @@ func (r *run) gather(name string, part *partition, out *projection.Outcome, sign
 }
 
 // signed gives emitted events the metadata that says what they came from. Targets that no projection may write are refused.
-func (r *run) signed(list []projection.Emitted, ev *projection.Event, at place) ([]projection.Emitted, error) {
+func (r *run) signed(list []projection.Emitted, ev *projection.Event, at place, cause *chain) ([]emission, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -333,7 +343,8 @@ func (r *run) signed(list []projection.Emitted, ev *projection.Event, at place) 
 		head += `"$c":` + pos + `,"$p":` + pos + `,`
 	}
 	head += `"$causedBy":"` + ev.ID + `"`
-	out := make([]projection.Emitted, 0, len(list))
+	next := cause.next(r.sign)
+	out := make([]emission, 0, len(list))
 	for _, e := range list {
 		if err := writable(e.Stream); err != nil {
 			if r.raw {
@@ -348,7 +359,12 @@ func (r *run) signed(list []projection.Emitted, ev *projection.Event, at place) 
 		} else {
 			e.Metadata = append(e.Metadata, '}')
 		}
-		out = append(out, e)
+		written := emission{Emitted: e}
+		if next != nil {
+			written.id = newID()
+			written.Metadata = next.marked(e.Metadata, written.id)
+		}
+		out = append(out, written)
 	}
 	return out, nil
 }

@@ -60,6 +60,8 @@ type Options struct {
 	Logger *slog.Logger
 	// WriteTimeout bounds each write of a projection; 5 s when zero.
 	WriteTimeout time.Duration
+
+	loops loops // maxRounds and maxReturned when zero
 }
 
 const (
@@ -97,6 +99,9 @@ func Start(o Options) *Service {
 	}
 	if s.o.WriteTimeout <= 0 {
 		s.o.WriteTimeout = defaultWriteTimeout
+	}
+	if s.o.loops == (loops{}) {
+		s.o.loops = loops{maxRounds, maxReturned}
 	}
 	if s.o.Run == "" {
 		s.o.Run = All

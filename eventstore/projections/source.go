@@ -103,7 +103,7 @@ func (r *run) Event(e *reader.Event) error {
 		r.mu.Unlock()
 		return r.passed(at)
 	}
-	return r.handle(ev, at)
+	return r.handle(ev, at, behind(o.ID, o.Metadata(), r.raw))
 }
 
 // convert judges whether an event is for the projection and makes what its program is fed. The bytes stay the reader's.

@@ -288,10 +288,14 @@ func (t *term) endOfLog(ctx context.Context) (pos uint64, err error) {
 
 // event makes an event of the server's own.
 func event(kind string, json bool, data, metadata []byte) stream.Event {
-	e := stream.Event{Type: kind, JSON: json, Data: data, Metadata: metadata}
-	_, _ = rand.Read(e.ID[:]) // never fails
-	e.ID[6], e.ID[8] = e.ID[6]&0x0f|0x40, e.ID[8]&0x3f|0x80
-	return e
+	return stream.Event{ID: newID(), Type: kind, JSON: json, Data: data, Metadata: metadata}
+}
+
+// newID is a random UUID.
+func newID() (id [16]byte) {
+	_, _ = rand.Read(id[:]) // never fails
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id
 }
 
 // metadataWrite replaces a stream's metadata.

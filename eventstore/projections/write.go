@@ -181,7 +181,11 @@ func (r *run) command(b *batch) (*stream.Command, error) {
 			targets[e.Stream] = usable
 		}
 		if usable {
-			add(e.Stream, event(e.Type, e.JSON, e.Data, e.Metadata))
+			ev := event(e.Type, e.JSON, e.Data, e.Metadata)
+			if e.id != ([16]byte{}) {
+				ev.ID = e.id
+			}
+			add(e.Stream, ev)
 		}
 	}
 	g := tag{Sign: r.sign, Done: b.done}
@@ -194,14 +198,21 @@ func (r *run) command(b *batch) (*stream.Command, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the place of projection %q: %w", r.name, err)
 	}
+	// What is noted, or told as a result, says what stands behind it as well.
+	next := b.chain.next(r.sign)
+	tagged := func(kind string, json bool, data []byte) stream.Event {
+		e := event(kind, json, data, nil)
+		e.Metadata = next.marked(metadata, e.ID)
+		return e
+	}
 	for _, s := range b.states {
 		if s.store {
 			name := stateStream(r.name, s.name)
 			if s.created {
-				add(partitionsStream(r.name), event(partitionType, false, []byte(s.name), nil))
+				add(partitionsStream(r.name), tagged(partitionType, false, []byte(s.name)))
 				writes = append(writes, metadataWrite(name, []byte(keptLast)))
 			}
-			add(name, event(partitionStateType, true, orNull(s.state), metadata))
+			add(name, tagged(partitionStateType, true, orNull(s.state)))
 		}
 		if s.tell {
 			kind := resultType
@@ -213,7 +224,7 @@ func (r *run) command(b *batch) (*stream.Command, error) {
 				return nil, err
 			}
 			if usable {
-				add(r.resultStream(s.name), event(kind, true, orNull(s.result), metadata))
+				add(r.resultStream(s.name), tagged(kind, true, orNull(s.result)))
 			}
 		}
 	}
@@ -227,7 +238,12 @@ func (r *run) command(b *batch) (*stream.Command, error) {
 			return nil, fmt.Errorf("encode the states of projection %q: %w", r.name, err)
 		}
 	}
-	writes = append(writes, stream.Write{Stream: own, Expected: r.revision, Events: []stream.Event{event(checkpointType, true, root, metadata)}})
+	writes = append(writes, stream.Write{Stream: own, Expected: r.revision, Events: []stream.Event{tagged(checkpointType, true, root)}})
+	for i := range writes {
+		if e := &writes[i].Events[0]; e.Type == trackedType && writes[i].Stream == emittedStream(r.name) {
+			e.Metadata = next.marked(metadata, e.ID)
+		}
+	}
 	cmd, err := stream.NewMultiAppend(stream.Limits{}, writes, nil)
 	if err != nil {
 		return nil, &StateError{"what the projection writes is refused: " + err.Error()}
