@@ -31,6 +31,7 @@ func nodeConfig(s *config.Settings, client net.Addr, secured *node.TLS, logger *
 	cfg = node.Config{
 		Dir: s.String("db"), IndexDir: s.String("index"),
 		Name: s.String("node-name"), ClusterSize: int(s.Int("cluster-size")), Priority: int(s.Int("node-priority")), ReadOnlyReplica: s.Bool("read-only-replica"),
+		JoinOnly:   s.Bool("join-only"),
 		PeerListen: net.JoinHostPort(s.String("replication-ip"), strconv.FormatInt(peerPort, 10)),
 		ClientHost: host, ClientPort: firstPort(s.Int("advertise-node-port-to-client-as"), s.Int("node-port-advertise-as"), int64(clientPort)),
 		WriteTimeout: millis(s, "write-timeout-ms"), ReplaceAfter: time.Duration(s.Int("replace-after-sec")) * time.Second,
@@ -131,7 +132,7 @@ func loadNodeTLS(s *config.Settings, logger *slog.Logger) (*node.TLS, error) {
 	if s.Bool("insecure") {
 		return nil, nil
 	}
-	alone := s.Int("cluster-size") == 1 && len(s.List("gossip-seed")) == 0 && !s.Bool("read-only-replica") && (s.String("cluster-dns") == noDNS || !s.Bool("discover-via-dns"))
+	alone := s.Int("cluster-size") == 1 && len(s.List("gossip-seed")) == 0 && !s.Bool("read-only-replica") && !s.Bool("join-only") && (s.String("cluster-dns") == noDNS || !s.Bool("discover-via-dns"))
 	hosts := []string{"localhost", "127.0.0.1", "::1", s.String("node-ip"), s.String("replication-ip"), s.String("node-host-advertise-as"),
 		s.String("replication-host-advertise-as"), s.String("advertise-host-to-client-as")}
 	if name, err := os.Hostname(); err == nil {

@@ -100,6 +100,7 @@ type FoundingFacts struct {
 	Seeds       SeedQuorum     // this node and its own seeds
 	WaitedFor   time.Duration  // since the set of reachable nodes last changed
 	Settle      time.Duration
+	JoinOnly    bool // this node was told to found nothing
 }
 
 // SeedQuorum is what a node was told of the others: itself and its seeds.
@@ -128,6 +129,7 @@ type FoundingPeer struct {
 	Reachable   bool
 	ClusterID   string // not empty when it belongs to a cluster
 	ClusterSize int    // as configured there
+	JoinOnly    bool   // it was told to found nothing
 }
 
 // FoundingStep says what a node without a cluster does next.
@@ -166,7 +168,7 @@ func DecideFounding(f FoundingFacts) FoundingVerdict {
 			join = append(join, peer.PeerAddr)
 			continue
 		}
-		if peer.ReadOnlyReplica {
+		if peer.ReadOnlyReplica || peer.JoinOnly {
 			continue
 		}
 		known++
@@ -190,6 +192,12 @@ func DecideFounding(f FoundingFacts) FoundingVerdict {
 	silent = append(silent, f.Unresolved...)
 	slices.Sort(silent)
 	missing := strings.Join(silent, ", ")
+	if f.JoinOnly {
+		if missing == "" {
+			return waiting("this node was told only to join (join-only), and none of the %d others it knows is in a cluster: start a node that is", len(f.Peers))
+		}
+		return waiting("this node was told only to join (join-only): waiting for a node that is in a cluster; not reached: %s", missing)
+	}
 	if reachable < Majority(known) {
 		return waiting("%d of %d known nodes reached, %d needed to found a cluster; waiting for %s", reachable, known, Majority(known), missing)
 	}

@@ -19,6 +19,7 @@ func peerFact(id int, reachable bool, change ...func(*FoundingPeer)) FoundingPee
 func TestDecideFounding(t *testing.T) {
 	t.Parallel()
 	inCluster := func(p *FoundingPeer) { p.ClusterID = "c" }
+	joinOnly := func(p *FoundingPeer) { p.JoinOnly = true }
 	readOnly := func(p *FoundingPeer) { p.ReadOnlyReplica = true }
 	other := func(p *FoundingPeer) { p.ClusterSize = 5 }
 	cases := []struct {
@@ -42,6 +43,8 @@ func TestDecideFounding(t *testing.T) {
 		{"an existing cluster is joined", 1, 0, []FoundingPeer{peerFact(2, true), peerFact(3, true, inCluster)}, nil, FoundingJoin, ""},
 		{"one that cannot be reached is not", 1, 3 * time.Second, []FoundingPeer{peerFact(2, true), peerFact(3, false, inCluster)}, nil, FoundingPropose, "1 2"},
 		{"read-only replicas found nothing", 1, time.Hour, []FoundingPeer{peerFact(2, true, readOnly), peerFact(3, true, readOnly)}, nil, FoundingWait, "1 nodes reached, 2 needed"},
+		{"those that only join found nothing", 1, time.Hour, []FoundingPeer{peerFact(2, true, joinOnly), peerFact(3, true, joinOnly)}, nil, FoundingWait, "1 nodes reached, 2 needed"},
+		{"and are no founders", 1, time.Hour, []FoundingPeer{peerFact(2, true), peerFact(3, true, joinOnly)}, nil, FoundingPropose, "1 2"},
 		{"different sizes are told", 1, time.Hour, []FoundingPeer{peerFact(2, true, other)}, nil, FoundingWait, "set the same"},
 	}
 	for _, c := range cases {
@@ -65,6 +68,26 @@ func TestDecideFounding(t *testing.T) {
 				t.Errorf("says %q, want %q in it", got, c.part)
 			}
 		})
+	}
+}
+
+// Goal: a node that was told only to join founds nothing, whoever is there, says whom it waits for, and joins the cluster that it finds.
+func TestJoinOnlyFoundsNothing(t *testing.T) {
+	t.Parallel()
+	facts := FoundingFacts{
+		Self: peerFact(1, true).Member, ClusterSize: 3, Settle: 2 * time.Second, WaitedFor: time.Hour, JoinOnly: true,
+		Peers: []FoundingPeer{peerFact(2, true), peerFact(3, true)},
+	}
+	if v := DecideFounding(facts); v.Step != FoundingWait || !strings.Contains(v.Why, "none of the 2 others") {
+		t.Errorf("all are there and empty: %s (%s)", v.Step, v.Why)
+	}
+	facts.Peers[1].Reachable = false
+	if v := DecideFounding(facts); v.Step != FoundingWait || !strings.Contains(v.Why, "not reached: 10.0.0.3:1112") {
+		t.Errorf("one is silent: %s (%s)", v.Step, v.Why)
+	}
+	facts.Peers[0].ClusterID = "c"
+	if v := DecideFounding(facts); v.Step != FoundingJoin {
+		t.Errorf("one is in a cluster: %s (%s)", v.Step, v.Why)
 	}
 }
 

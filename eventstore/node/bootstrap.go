@@ -18,6 +18,7 @@ type meeting struct {
 	Addresses   []string             `json:"addresses,omitempty"`  // peer addresses heard of
 	Unresolved  []string             `json:"unresolved,omitempty"` // seeds not reached
 	Chosen      *membership.Founding `json:"chosen,omitempty"`
+	JoinOnly    bool                 `json:"joinOnly,omitempty"`
 }
 
 // acquaintance is another node as bootstrap knows it.
@@ -76,7 +77,7 @@ func (b *bootstrapState) hear(own string, addresses ...string) {
 func (n *Node) bootstrap() {
 	b := n.boot
 	b.hear(n.peerAddr, n.cfg.PeerSeeds...)
-	if n.cfg.ClusterSize == 1 && len(n.cfg.Seeds)+len(n.cfg.PeerSeeds) == 0 && !n.cfg.ReadOnlyReplica {
+	if n.cfg.ClusterSize == 1 && len(n.cfg.Seeds)+len(n.cfg.PeerSeeds) == 0 && !n.cfg.ReadOnlyReplica && !n.joinsOnly() {
 		founding := &membership.Founding{
 			ClusterID: randomUUID().String(), ClusterName: n.cfg.ClusterName, ClusterSize: 1,
 			Founders: []membership.Member{n.self()}, Acceptors: []membership.MemberID{n.identity.ID}, AcceptorCount: 1,
@@ -211,7 +212,7 @@ func (n *Node) meetAll() {
 
 // ownMeeting is what this node tells of itself.
 func (n *Node) ownMeeting() meeting {
-	m := meeting{Member: n.self(), ClusterSize: n.cfg.ClusterSize}
+	m := meeting{Member: n.self(), ClusterSize: n.cfg.ClusterSize, JoinOnly: n.joinsOnly()}
 	n.mu.Lock()
 	m.ClusterID = n.identity.ClusterID
 	m.Chosen = n.founding.Chosen
@@ -246,11 +247,13 @@ func (n *Node) meet(other meeting) (meeting, error) {
 }
 
 func (n *Node) foundingFacts() membership.FoundingFacts {
+	joinOnly := n.joinsOnly()
 	b := n.boot
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	facts := membership.FoundingFacts{
 		Self: n.self(), ClusterName: n.cfg.ClusterName, ClusterSize: n.cfg.ClusterSize, Settle: n.cfg.Settle,
+		JoinOnly: joinOnly,
 	}
 	seen := map[membership.MemberID]bool{n.identity.ID: true}
 	resolved := make(map[string]bool)
@@ -267,7 +270,7 @@ func (n *Node) foundingFacts() membership.FoundingFacts {
 		seen[m.Member.ID] = true
 		resolved[m.Member.ClientAddress()] = true
 		facts.Peers = append(facts.Peers, membership.FoundingPeer{
-			Member: m.Member, Reachable: known.reachable, ClusterID: m.ClusterID, ClusterSize: m.ClusterSize,
+			Member: m.Member, Reachable: known.reachable, ClusterID: m.ClusterID, ClusterSize: m.ClusterSize, JoinOnly: m.JoinOnly,
 		})
 	}
 	resolved[n.self().ClientAddress()] = true

@@ -33,6 +33,9 @@ type Config struct {
 	ClusterSize     int    // voters wanted, 1 or odd; used only while the cluster is founded
 	Priority        int
 	ReadOnlyReplica bool
+	// JoinOnly: without a cluster this node waits for one to join and takes part in
+	// no founding, unless it began one before it was told so.
+	JoinOnly bool
 
 	PeerListen    string // host:port to bind for other nodes, for example 127.0.0.1:1112; port 0 picks one
 	PeerAdvertise string // host:port other nodes dial; the bound address when empty

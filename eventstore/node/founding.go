@@ -21,6 +21,19 @@ type ballotReply struct {
 	Chosen   *membership.Founding `json:"chosen,omitempty"`
 }
 
+// joinsOnly says whether this node founds nothing. One that promised or accepted
+// something before it was told so goes on with that: others may count on its word.
+func (n *Node) joinsOnly() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.joinsOnlyLocked()
+}
+
+func (n *Node) joinsOnlyLocked() bool {
+	a := n.founding.Acceptor
+	return n.cfg.JoinOnly && n.founding.Chosen == nil && a.Promised == membership.Ballot{} && a.Value == nil
+}
+
 // prepare and accept answer for this node's durable promises.
 func (n *Node) prepare(r ballotRequest) (ballotReply, error) {
 	return n.vote(func(a membership.Acceptor) (membership.Acceptor, bool) { return a.Prepare(r.Ballot) })
@@ -36,7 +49,7 @@ func (n *Node) vote(f func(membership.Acceptor) (membership.Acceptor, bool)) (ba
 	if n.founding.Chosen != nil {
 		return ballotReply{Chosen: n.founding.Chosen, Acceptor: n.founding.Acceptor}, nil
 	}
-	if n.identity.ClusterID != "" {
+	if n.identity.ClusterID != "" || n.joinsOnlyLocked() {
 		return ballotReply{Acceptor: n.founding.Acceptor}, nil
 	}
 	next, ok := f(n.founding.Acceptor)

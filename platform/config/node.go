@@ -75,6 +75,7 @@ var NodeOptions = []Option{
 	{Name: "cluster-size", Kind: Integer, Default: "1", Min: 1, Max: 9, Help: "voters the cluster aims for; odd", Check: odd},
 	{Name: "node-priority", Kind: Integer, Default: "0", Min: -1 << 31, Max: 1<<31 - 1, Aliases: []string{"node-prority"}, Help: "higher is preferred as leader"},
 	{Name: "read-only-replica", Kind: Boolean, Default: "false", Help: "copy the data, never vote, never take writes"},
+	{Name: "join-only", Kind: Boolean, Default: "false", Help: "without a cluster, wait for one to join and never found one: for nodes that join one with data"},
 	{Name: "gossip-seed", Kind: List, Help: "host:port of other nodes' client ports, comma separated", Check: seeds},
 	{Name: "discover-via-dns", Kind: Boolean, Default: "true", Help: "ask cluster-dns for the other nodes when there are no gossip seeds"},
 	{Name: "cluster-dns", Kind: Text, Default: "fake.dns", Help: "name that resolves to the nodes' addresses; fake.dns means none"},
