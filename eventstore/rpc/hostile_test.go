@@ -64,7 +64,7 @@ func heap() uint64 {
 // Goal: subscribers that never read cost a bounded amount each, however much is written, and those that vanish cost nothing.
 // Method: kept for each of them, what is written would take 1.9 GiB; the house's own caches are filled before.
 func TestSubscribersThatNeverReadCostLittle(t *testing.T) {
-	s := newHouse(t, houseOptions{patient: true}).leader()
+	s := newHouse(t, houseOptions{}).leader()
 	const subscribers, writes, size = 60, 64, 256 << 10
 	fill := func() {
 		payload := bytes.Repeat([]byte("x"), size)

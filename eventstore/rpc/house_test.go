@@ -54,10 +54,12 @@ type houseOptions struct {
 	maxEvent    int
 	maxAppend   int
 	readOnly    map[int]bool
-	patient     bool // a write may wait for a machine that stalls
 	projections bool // projections of all kinds run
 	tracer      func(node string) *tracing.Tracer
 }
+
+// writeTimeout is long: a write may wait for a machine that stands still.
+const writeTimeout = time.Minute
 
 // newHouse starts a cluster and waits until every node serves.
 func newHouse(t testing.TB, o houseOptions) *house {
@@ -68,10 +70,6 @@ func newHouse(t testing.TB, o houseOptions) *house {
 	}
 	if o.maxEvent == 0 {
 		o.maxEvent, o.maxAppend = 1<<20, 4<<20
-	}
-	writeTimeout := 2 * time.Second
-	if o.patient {
-		writeTimeout = time.Minute
 	}
 	listeners := make([]net.Listener, o.nodes)
 	peers := make([]string, o.nodes)

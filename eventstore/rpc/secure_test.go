@@ -31,7 +31,7 @@ const topSecret = "TOPSECRET"
 var cheap = auth.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1}
 
 func secureOptions() houseOptions {
-	return houseOptions{patient: true, secure: &rpc.AccessOptions{AnonymousGossip: true, PasswordCost: cheap, First: users.First{AdminPassword: "root", OpsPassword: "ops"}}}
+	return houseOptions{secure: &rpc.AccessOptions{AnonymousGossip: true, PasswordCost: cheap, First: users.First{AdminPassword: "root", OpsPassword: "ops"}}}
 }
 
 // patience is enough for a test on a machine that is slow and stalls.

@@ -73,7 +73,7 @@ func TestAppendIsTracedAcrossNodes(t *testing.T) {
 	server := httptest.NewServer(got)
 	defer server.Close()
 	var tracers []*tracing.Tracer
-	h := newHouse(t, houseOptions{nodes: 3, size: 3, patient: true, tracer: func(node string) *tracing.Tracer {
+	h := newHouse(t, houseOptions{nodes: 3, size: 3, tracer: func(node string) *tracing.Tracer {
 		tracer, err := tracing.Start(context.Background(), tracing.Options{Endpoint: server.URL, Ratio: 0, Service: "baton", Instance: node})
 		if err != nil {
 			t.Fatal(err)
