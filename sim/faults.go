@@ -21,6 +21,7 @@ func (c *cluster) startFaults() {
 	c.every(s.Priority, c.changePriority)
 	c.every(s.Scavenge, func() { c.on(c.scavenge) })
 	c.every(s.Scavenge, c.bound)
+	c.every(s.Scavenge, c.endSegment)
 	c.every(s.Backup, func() { c.on(c.backUp) })
 }
 

@@ -61,6 +61,22 @@ func (c *cluster) bound() {
 	})
 }
 
+// endSegment asks the leader to end the segment being written, as a scavenge does
+// that finds something to remove in it.
+func (c *cluster) endSegment() {
+	l := c.leader()
+	if l == nil {
+		return
+	}
+	l.deliver(func() {
+		l.submit(stream.NewSegmentMark(), func(p *replica.Proposal) {
+			if p.Err == nil {
+				c.count("segment ended for a scavenge")
+			}
+		})
+	})
+}
+
 // scavenge takes out of a node's log what may go, at once.
 func (c *cluster) scavenge(n *node) {
 	n.deliver(func() {

@@ -51,7 +51,7 @@ var mustHappen = []string{
 	"log conflict truncated", "partition", "leader cut off", "one-way cut", "pause", "clean stop", "append timed out", "append repeated",
 	"repeat recognized", "true conflict", "priority change", "priority transfer", "promotion by name", "clone promotion by name",
 	"clone promoted", "clone promoted under faults", "joint change begun", "voter replaced", "long outage", "transfer",
-	"closed segments compared", "group loaded", "checkpoint of a group", "event delivered again", "event parked", "consumer left", "segment scavenged",
+	"closed segments compared", "group loaded", "checkpoint of a group", "event delivered again", "event parked", "consumer left", "segment scavenged", "segment ended for a scavenge",
 	"backup taken", "backup interrupted", "backup founded anew",
 }
 

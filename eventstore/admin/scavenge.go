@@ -158,7 +158,7 @@ func (h *handler) redact(w http.ResponseWriter, r *http.Request) {
 		badField(w, "Events of system streams cannot be redacted: the store acts on them.", "Write a newer event, or delete the stream.")
 	case errors.Is(err, scavenge.ErrStillWritten):
 		problem(w, problemDetails{Title: "Not yet", Status: http.StatusConflict, Code: "still-written", Retry: true,
-			Detail: "The event stands in the segment of the log that is being written; nothing was changed.", Fix: "Try again when the log has grown by a segment (64 MiB)."})
+			Detail: "The event stands in the segment of the log that is being written, which a read-only replica cannot end; nothing was changed.", Fix: "Redact the event on another node first, then here."})
 	case err != nil:
 		h.fail(w, r, err)
 	default:

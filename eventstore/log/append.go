@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"baton/eventstore/stream"
 )
 
 // flushBytes bounds one write, and with it the memory for assembling it. A
@@ -95,7 +97,7 @@ func (l *Log) write(ents []*raftpb.Entry) error {
 	added := l.added[:0] // of the segment being written
 	for _, e := range ents {
 		size := FrameHeaderBytes + uint64(len(e.Data))
-		full := pos > seg.base && pos-seg.base+size > uint64(l.opts.SegmentBytes)
+		full := pos > seg.base && (pos-seg.base+size > uint64(l.opts.SegmentBytes) || beginsSegment(e))
 		if len(l.buf) > 0 && (full || len(l.buf)+int(size) > flushBytes) {
 			if err := l.flush(seg, flushed, pos); err != nil {
 				return err
@@ -148,6 +150,12 @@ func (l *Log) write(ents []*raftpb.Entry) error {
 		l.prep.start()
 	}
 	return nil
+}
+
+// beginsSegment says whether an entry asks for a segment of its own on, whatever
+// the size of the one before. It depends on the entry only, as every cut does.
+func beginsSegment(e *raftpb.Entry) bool {
+	return e.GetType() == raftpb.EntryNormal && stream.BeginsSegment(e.Data)
 }
 
 // flush writes the assembled frames [from, to) with their trailer, durably.

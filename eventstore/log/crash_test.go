@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"baton/eventstore/stream"
 	"baton/platform/vfs"
 )
 
@@ -197,9 +198,29 @@ func (c *crasher) batch() []*raftpb.Entry {
 	}
 	var out []*raftpb.Entry
 	for i := range uint64(n) {
-		out = append(out, entry(first+i, c.term, randomData(c.rng, 1500)))
+		data := randomData(c.rng, 1500)
+		if c.rng.Intn(12) == 0 {
+			data = stream.NewSegmentMark().Bytes()
+		}
+		out = append(out, entry(first+i, c.term, data))
 	}
 	return out
+}
+
+// marks checks that each entry that begins a segment does.
+func (c *crasher) marks() {
+	begins := map[uint64]bool{}
+	for _, s := range c.l.Segments() {
+		begins[s.FirstIndex] = true
+	}
+	for _, e := range c.acked {
+		if stream.BeginsSegment(e.Data) {
+			c.did["segment begun by a mark"]++
+			if !begins[e.GetIndex()] {
+				c.fatal("entry %d begins no segment", e.GetIndex())
+			}
+		}
+	}
 }
 
 // step appends a batch and reports whether power failed.
@@ -250,6 +271,7 @@ func (c *crasher) run(crashes int) {
 		c.open()
 	}
 	checkReads(c.t, c.l, c.rng, c.acked)
+	c.marks()
 	must(c.t, c.l.Close())
 }
 
@@ -300,7 +322,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	for _, want := range []string{
 		"crash", "kill", "killed during a write", "conflict", "cut during recovery",
-		"conflict found done after a crash", "batch found in part", "removed entries found saved",
+		"conflict found done after a crash", "batch found in part", "removed entries found saved", "segment begun by a mark",
 	} {
 		if did[want] == 0 {
 			t.Errorf("in all seeds it never happened: %s", want)

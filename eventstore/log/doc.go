@@ -6,8 +6,9 @@
 // A position is a byte offset in the sequence of all frames, identical on
 // every node. Frames are contiguous; segment files cut the sequence. A frame
 // that would make its segment longer than Options.SegmentBytes begins the next
-// one, so where the cuts fall depends on the entries only, and closed segment
-// files are byte-identical on all nodes with the same entries.
+// one, and so does an entry that asks for it (stream.BeginsSegment). Where the
+// cuts fall depends on the entries only, and closed segment files are
+// byte-identical on all nodes with the same entries.
 //
 // The segment being written is filled with zeros ahead of use and opened with
 // O_DSYNC: one positioned write makes a batch durable without changing the

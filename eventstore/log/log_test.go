@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"baton/eventstore/stream"
 	"baton/platform/vfs"
 )
 
@@ -130,6 +131,40 @@ func fileBytes(t testing.TB, fsys vfs.FS, l *Log) map[string][]byte {
 	return files
 }
 
+// Goal: an entry that asks for it begins a segment, whatever batch brings it, and
+// one that only looks alike does not.
+func TestMarkedEntriesBeginSegments(t *testing.T) {
+	mark := stream.NewSegmentMark().Bytes()
+	one := append(entries(1, 2, 1, 60), entry(3, 1, mark), entry(4, 1, mark))
+	one = append(one, entries(5, 1, 1, 60)...)
+	one = append(one, entry(6, 1, append(bytes.Repeat([]byte{7}, 40), mark...)), entry(7, 1, append(bytes.Clone(mark), 1, 2, 3)))
+	change := entry(8, 1, mark)
+	change.Type = raftpb.EntryConfChangeV2.Enum()
+	one = append(one, change)
+	for _, batch := range []int{1, 3, len(one)} {
+		l := openLog(t, testOptions(vfs.NewMem(), 1000))
+		for rest := one; len(rest) > 0; rest = rest[min(batch, len(rest)):] {
+			must(t, l.Append(rest[:min(batch, len(rest))]))
+		}
+		var got []string
+		for _, s := range l.Segments() {
+			got = append(got, fmt.Sprintf("entries %d..%d %v", s.FirstIndex, s.LastIndex, s.Closed))
+		}
+		if d := cmp.Diff([]string{"entries 1..2 true", "entries 3..3 true", "entries 4..6 true", "entries 7..8 false"}, got); d != "" {
+			t.Fatalf("in batches of %d: %s", batch, d)
+		}
+		checkReads(t, l, rand.New(rand.NewSource(1)), one)
+		must(t, l.Close())
+	}
+	// As the first entry of all it has nothing to end.
+	l := openLog(t, testOptions(vfs.NewMem(), 1000))
+	must(t, l.Append([]*raftpb.Entry{entry(1, 1, mark)}))
+	if s := l.Segments(); len(s) != 1 || s[0].LastIndex != 1 {
+		t.Fatalf("%+v", s)
+	}
+	must(t, l.Close())
+}
+
 // Goal: what batches, restarts and conflicts a node went through leaves no
 // trace in its segment files.
 func TestSegmentFilesDependOnEntriesOnly(t *testing.T) {
@@ -137,7 +172,11 @@ func TestSegmentFilesDependOnEntriesOnly(t *testing.T) {
 		rng := rand.New(rand.NewSource(seed))
 		var model []*raftpb.Entry
 		for i := range uint64(100) {
-			model = append(model, entry(i+1, 1+i/20, randomData(rng, 900)))
+			data := randomData(rng, 900)
+			if rng.Intn(15) == 0 {
+				data = stream.NewSegmentMark().Bytes()
+			}
+			model = append(model, entry(i+1, 1+i/20, data))
 		}
 		plain := vfs.NewMem()
 		a := openLog(t, testOptions(plain, 3000))

@@ -222,6 +222,41 @@ func TestWaitingCommandsShareOneEntry(t *testing.T) {
 	}
 }
 
+// Goal: a command that ends a segment does so between those before and those after
+// it, on every site alike. Method: it is given among others that share entries.
+func TestSegmentMarkStandsFirstInItsEntry(t *testing.T) {
+	t.Parallel()
+	n := newNet(t, 1, 3, 3)
+	leader := n.lead(1)
+	mark := &Proposal{Command: stream.NewSegmentMark()}
+	for i := range 40 {
+		leader.core.Propose(&Proposal{Command: command(t, fmt.Sprint("s", i%7), i)})
+		if i == 19 {
+			leader.core.Propose(mark)
+		}
+	}
+	n.settle()
+	n.tick(4)
+	if len(leader.done) != 41 || mark.Err != nil || mark.Outcome.Kind != stream.Done {
+		t.Fatalf("%d of 41 are done; the mark: %+v, %v", len(leader.done), mark.Outcome, mark.Err)
+	}
+	for _, id := range n.order {
+		all := n.sites[id].storage.Log.Segments()
+		if len(all) != 2 || !all[0].Closed || all[1].Base+log.FrameHeaderBytes != mark.Outcome.Record {
+			t.Fatalf("site %d: %+v; the mark is at %d", id, all, mark.Outcome.Record)
+		}
+	}
+	before := 0
+	for _, p := range leader.done {
+		if p != mark && p.Outcome.Position < mark.Outcome.Record {
+			before++
+		}
+	}
+	if before != 20 {
+		t.Errorf("%d commands stand before the mark, 20 were given before it", before)
+	}
+}
+
 // Goal: a deposed leader neither acknowledges nor fails what it cannot know.
 func TestDeposedLeaderKeepsUnknownCommandsUntilTheyAreDecided(t *testing.T) {
 	t.Parallel()

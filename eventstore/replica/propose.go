@@ -133,7 +133,7 @@ func (c *Core) nextBatch() (data []byte, items []item) {
 	taken := 0
 	for _, p := range c.queue {
 		size := len(p.Command.Bytes())
-		if len(data) > 0 && len(data)+size > MaxBatchBytes {
+		if len(data) > 0 && (len(data)+size > MaxBatchBytes || p.Command.BeginsSegment()) {
 			break
 		}
 		taken++

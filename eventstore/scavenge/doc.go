@@ -8,6 +8,9 @@
 // scavenge has a point, an event in the stream $scavengePoints: nothing at or
 // after the point's position is touched, and $maxAge is measured at its time.
 //
+// Before its point a scavenge ends the segment being written, on all nodes, if
+// that holds something to remove (ending.go).
+//
 // A scavenge is one node's own affair. It walks over the closed segments in
 // order, rewrites those with something to remove ([log.Log.Rewrite]) and then
 // removes the rows of the index that lead to nothing any more. Positions,

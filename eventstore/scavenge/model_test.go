@@ -47,7 +47,7 @@ func TestScavengeAgainstModel(t *testing.T) {
 	}
 	t.Logf("%d histories: %v; scavenged segments of %d bytes take %d", seeds, sum, before, after)
 	for _, what := range []string{"scavenge", "power cut in a scavenge", "restart", "record refused", "removed event", "removed row", "rebuild",
-		"tombstone", "soft delete", "stream scavenged and written again"} {
+		"tombstone", "soft delete", "segment ended", "stream scavenged and written again"} {
 		if sum[what] == 0 {
 			t.Errorf("never happened: %s", what)
 		}
@@ -83,8 +83,11 @@ func (w *world) step() {
 		from := w.log.End()
 		w.append(append([]byte(nil), w.stale[w.rng.IntN(len(w.stale))]...))
 		w.learn(from, nil)
-	case p < 84:
+	case p < 81:
 		w.flush()
+	case p < 84:
+		w.done["segment ended"]++
+		w.command(stream.NewSegmentMark())
 	case p < 90:
 		w.restart()
 	case p < 97:
@@ -327,6 +330,56 @@ func (w *world) checkStream(ctx context.Context, name string, h stream.Head) {
 				w.t.Fatalf("%s: %s, want %s", name, got[at], text)
 			}
 		}
+	}
+}
+
+// Goal: a segment is ended when something goes that users wrote, or much of what
+// the server notes, and not otherwise.
+func TestWhatIsWorthEndingASegment(t *testing.T) {
+	w := newWorld(t, 1)
+	worth := func(threshold int) bool {
+		t.Helper()
+		ok, err := w.store().worthEnding(Point{Position: math.MaxInt64, Time: w.now, Threshold: threshold})
+		w.must(err)
+		return ok
+	}
+	write := func(name string, n int) {
+		var evs []stream.Event
+		for range n {
+			evs = append(evs, w.newEvent("happened", false, []byte("something")))
+		}
+		cmd, err := stream.NewAppend(stream.Limits{}, stream.Write{Stream: name, Expected: stream.Any, Events: evs})
+		w.must(err)
+		w.command(cmd)
+	}
+	remove := func(name string) {
+		cmd, err := stream.NewDelete(name, stream.Any)
+		w.must(err)
+		w.command(cmd)
+	}
+	if worth(0) {
+		t.Fatal("an empty log")
+	}
+	write("a", 6)
+	write("$own", 5)
+	if remove("$own"); worth(0) {
+		t.Error("only a few notes of the server may go")
+	}
+	if remove("a"); !worth(0) || worth(100) {
+		t.Error("five events of a user may go, and four of the server")
+	}
+	w.command(stream.NewSegmentMark())
+	if worth(0) {
+		t.Error("nothing that may go is left in the segment being written")
+	}
+	w.scavenge()
+	if all := w.log.Segments(); len(all) != 2 || !all[0].Sparse {
+		t.Errorf("%+v", all)
+	}
+	write("b", 2)
+	w.now += 100
+	if worth(0) {
+		t.Error("nothing of it is deleted")
 	}
 }
 

@@ -17,14 +17,16 @@ var (
 	ErrNoEvent = errors.New("no such event")
 	// ErrSystemStream: what the store itself acts on is not redacted.
 	ErrSystemStream = errors.New("events of system streams cannot be redacted")
-	// ErrStillWritten: the event stands in the segment being written.
+	// ErrStillWritten: the event stands in the segment being written, and this node
+	// is a read-only replica, which cannot end it.
 	ErrStillWritten = errors.New("the event stands in the part of the log that is being written")
 )
 
 // Redact overwrites the data and the metadata of one event with zeros in this
 // node's log; its id, type, length, revision and position stay. It cannot be
-// undone, and every node is to be told. Done again it changes nothing. Errors:
-// ErrNoEvent, ErrSystemStream, ErrStillWritten, the disk's, the context's.
+// undone, and every node is to be told. Done again it changes nothing. The segment
+// being written is ended first if the event stands in it. Errors: ErrNoEvent,
+// ErrSystemStream, ErrStillWritten, those of Appender, the disk's, the context's.
 func (s *Scavenger) Redact(ctx context.Context, name string, revision int64) (position uint64, err error) {
 	if strings.HasPrefix(name, "$") {
 		return 0, ErrSystemStream
@@ -41,16 +43,17 @@ func (s *Scavenger) Redact(ctx context.Context, name string, revision int64) (po
 	if position == 0 {
 		return 0, fmt.Errorf("%w: revision %d of %q", ErrNoEvent, revision, name)
 	}
-	base := uint64(0)
-	for _, info := range s.cfg.Log.Segments() {
-		if info.Base <= position {
-			base = info.Base
+	segment := segmentOf(s.cfg.Log, position)
+	if !segment.Closed {
+		if err := s.mark(ctx); err != nil {
+			return position, err
 		}
+		segment = segmentOf(s.cfg.Log, position)
 	}
 	s.work.Lock()
 	defer s.work.Unlock()
 	found := false
-	_, err = s.cfg.Log.Rewrite(base, s.cfg.Mark.Applied(), func(f log.Frame) (bool, error) {
+	_, err = s.cfg.Log.Rewrite(segment.Base, s.cfg.Mark.Applied(), func(f log.Frame) (bool, error) {
 		if f.Type != normalEntry || position < f.Pos || position >= f.End() {
 			return false, ctx.Err()
 		}

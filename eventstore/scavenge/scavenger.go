@@ -215,10 +215,16 @@ func (s *Scavenger) run(ctx context.Context) {
 		"rewritten", status.Rewritten, "removedEvents", status.Events, "savedBytes", status.Saved, "took", took.Round(time.Millisecond))
 }
 
-// pass makes the point if there is none yet, and walks over the segments.
+// pass makes the point if there is none yet, after the segment being written was
+// ended if that is worth it, and walks over the segments.
 func (s *Scavenger) pass(ctx context.Context) error {
 	status, _ := s.Status()
+	pace := pacer{ctx: ctx, clock: s.cfg.Clock, rate: bytesPerSecond / 100 * int64(status.Options.ThrottlePercent)}
+	store := Store{Log: s.cfg.Log, Index: s.cfg.Index, Heads: s.cfg.Heads, Mark: s.cfg.Mark, Pace: pace.spend}
 	if status.Point == nil {
+		if err := s.endSegment(ctx, &store, status.Options.Threshold); err != nil {
+			return err
+		}
 		point, err := s.makePoint(ctx, status.Options.Threshold)
 		if err != nil {
 			return fmt.Errorf("make a scavenge point: %w", err)
@@ -232,8 +238,6 @@ func (s *Scavenger) pass(ctx context.Context) error {
 		}
 		status.Point, status.Next = &point, next
 	}
-	pace := pacer{ctx: ctx, clock: s.cfg.Clock, rate: bytesPerSecond / 100 * int64(status.Options.ThrottlePercent)}
-	store := Store{Log: s.cfg.Log, Index: s.cfg.Index, Heads: s.cfg.Heads, Mark: s.cfg.Mark, Pace: pace.spend}
 	todo := store.Eligible(*status.Point, status.Next)
 	if err := s.update(false, func(now *Status) { now.Total = now.Segments + len(todo) }); err != nil {
 		return err

@@ -90,6 +90,10 @@ func (n *node) apply(f log.Frame) {
 	it := stream.NewRecords(f.Data, f.Pos+log.FrameHeaderBytes)
 	for it.Next() {
 		r := it.Record()
+		if r.Kind() == stream.KindAdmin {
+			n.verdicts[r.Pos()] = stream.Done
+			continue
+		}
 		out, changes, err := n.app.Apply(r, n.heads)
 		if err != nil {
 			n.t.Fatal(err)

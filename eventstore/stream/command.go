@@ -165,6 +165,30 @@ func NewAdmin(kind uint8, payload []byte) (*Command, error) {
 	return seal(b, KindAdmin)
 }
 
+// segmentKind is the kind of an administrative record that carries nothing and
+// begins a segment of the log. Kind 1 is the replica's.
+const segmentKind = 2
+
+// NewSegmentMark builds the command whose entry begins a new segment of the log:
+// what stands before it is then in closed segments, on every node alike.
+func NewSegmentMark() *Command {
+	c, err := NewAdmin(segmentKind, nil)
+	if err != nil {
+		panic(err) // it is of one size
+	}
+	return c
+}
+
+// BeginsSegment reports whether the command is one of NewSegmentMark. It must be
+// the first of its entry to take effect.
+func (c *Command) BeginsSegment() bool { return BeginsSegment(c.rec.b) }
+
+// BeginsSegment reports whether data, that of an entry, begins with a segment
+// mark. Only its first bytes are looked at.
+func BeginsSegment(data []byte) bool {
+	return len(data) >= headerSize && data[offKind] == uint8(KindAdmin) && data[offFormat] == recordFormat && u16(data, offAdminKind) == segmentKind
+}
+
 func checkWrite(w Write) error {
 	if err := checkWritable(w.Stream); err != nil {
 		return err
