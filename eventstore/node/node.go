@@ -57,6 +57,7 @@ type Node struct {
 	peerAddr string
 
 	scavenger *scavenge.Scavenger // takes out of the log what nobody can read any more
+	merging   atomic.Bool         // the index is being merged by request
 
 	replica atomic.Pointer[replica.Replica] // nil until the node belongs to a cluster
 	peers   *peerTable

@@ -73,6 +73,11 @@ var methodNeeds = map[string]need{
 	usersPrefix + "Details":        byHandler,
 	usersPrefix + "ChangePassword": byHandler,
 
+	"/event_store.client.redaction.Redaction/GetEventPositions": needOps,
+	"/event_store.client.redaction.Redaction/SwitchChunks":      needOps,
+	"/kurrent.client.redaction.Redaction/GetEventPositions":     needOps,
+	"/kurrent.client.redaction.Redaction/SwitchChunks":          needOps,
+
 	"/event_store.client.gossip.Gossip/Read":                                 needGossip,
 	"/event_store.client.monitoring.Monitoring/Stats":                        needStats,
 	"/event_store.client.server_features.ServerFeatures/GetSupportedMethods": needNothing,

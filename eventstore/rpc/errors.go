@@ -148,6 +148,9 @@ func describe(err error) (*status.Status, metadata.MD) {
 	if st, trailer := describeScavenge(err); st != nil {
 		return st, trailer
 	}
+	if st, trailer := describeRedaction(err); st != nil {
+		return st, trailer
+	}
 	if st, ok := status.FromError(err); ok {
 		return st, nil
 	}

@@ -159,6 +159,7 @@ func New(o Options) *Server {
 			projectionspb.RegisterProjectionsServer(r, projectionsService{Server: s})
 		}
 		userspb.RegisterUsersServer(r, usersService{Server: s})
+		registerRedaction(r, s)
 		reflection.Register(r)
 	}
 	return s

@@ -88,7 +88,7 @@ var supported = []struct {
 		"read": {"position", "events"}, "append": nil, "delete": nil, "tombstone": nil, "batchappend": {"deadline_duration"}}},
 	{"event_store.client.persistent_subscriptions.persistentsubscriptions", persistentMethods},
 	{"event_store.client.gossip.gossip", map[string][]string{"read": nil}},
-	{"event_store.client.operations.operations", map[string][]string{"startscavenge": nil, "stopscavenge": nil, "shutdown": nil, "resignnode": nil, "setnodepriority": nil, "restartpersistentsubscriptions": nil}},
+	{"event_store.client.operations.operations", map[string][]string{"startscavenge": nil, "stopscavenge": nil, "shutdown": nil, "mergeindexes": nil, "resignnode": nil, "setnodepriority": nil, "restartpersistentsubscriptions": nil}},
 	{"event_store.client.users.users", map[string][]string{
 		"create": nil, "update": nil, "delete": nil, "enable": nil, "disable": nil, "details": nil, "changepassword": nil, "resetpassword": nil}},
 	{"event_store.client.monitoring.monitoring", map[string][]string{"stats": nil}},
@@ -217,5 +217,6 @@ func (s *Server) Stats() map[string]string {
 		"es.subscriptions":   strconv.FormatInt(s.metrics.subscriptions.Load(), 10),
 	}
 	s.scavengeStats(stats)
+	s.mergeStats(stats)
 	return stats
 }

@@ -512,6 +512,7 @@ func TestSmallServices(t *testing.T) {
 	}
 	ops := operations.NewOperationsClient(s.conn)
 	testScavengeCalls(t, ctx, s)
+	testRedactionCalls(t, ctx, s)
 	stats, err := monitoring.NewMonitoringClient(s.conn).Stats(ctx, &monitoring.StatsReq{RefreshTimePeriodInMs: 100})
 	if err != nil {
 		t.Fatal(err)
