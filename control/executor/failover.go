@@ -52,6 +52,11 @@ type Leases interface {
 // no return: a new primary that is lost at once needs another failover.
 const failoverPatience = 15 * time.Second
 
+// onlyPatience is how long a failover waits for the one node that may take over
+// while its agent is there: longer than an agent waits before it starts an
+// engine that ended often. Another failover would wait for the same node.
+const onlyPatience = 45 * time.Second
+
 // leasePoll is how often a lease that still runs is looked at.
 const leasePoll = 10 * time.Millisecond
 
@@ -235,6 +240,7 @@ func promoteChosen(ctx context.Context, r *run) (outcome, error) {
 			}
 		}
 		d := r.decide(f, rest)
+		r.noOther = d.Kind != failover.Failover && codeOf(err) != codeNotConnected
 		if d.Kind != failover.Failover {
 			clear(tried)
 			return false, err

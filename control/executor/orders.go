@@ -187,12 +187,16 @@ func anyStale(errs map[string]error) error {
 // insist tries f until it succeeds, says that trying is useless (final), or
 // patience ends. Only for steps after the point of no return.
 func (r *run) insist(ctx context.Context, f func() (final bool, err error)) error {
-	began, wait, patience := time.Now(), r.backoff(), r.e.Patience
-	if r.withoutOld() {
-		patience = min(patience, failoverPatience) // another failover may be the answer
-	}
+	began, wait := time.Now(), r.backoff()
 	for {
 		final, err := f()
+		patience := r.e.Patience
+		switch {
+		case r.withoutOld() && r.noOther:
+			patience = min(patience, onlyPatience)
+		case r.withoutOld():
+			patience = min(patience, failoverPatience) // another failover may be the answer
+		}
 		switch {
 		case err == nil:
 			return nil

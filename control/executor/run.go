@@ -93,6 +93,9 @@ type run struct {
 	// inDoubt are nodes that may have taken a promotion order without our
 	// knowing the outcome.
 	inDoubt map[string]bool
+	// noOther: nobody but the candidate may take over, and its agent brings its
+	// engine back.
+	noOther bool
 }
 
 // run leads the operation to its end. resumed tells that an earlier process
