@@ -82,13 +82,14 @@ func runAgent(ctx context.Context, o agentOptions, log *slog.Logger) error {
 		}
 	}
 	var guardian []string // ends primaries should this agent not be able to
-	if self, err := os.Executable(); err == nil {
+	self, err := os.Executable()
+	if err == nil {
 		guardian = []string{self, "guard"}
 	}
 	endpoints, stopEndpoints := newProxy(log)
 	defer stopEndpoints()
 	a, err := agent.Open(agent.Options{Dir: o.dir, Named: o.named, Version: version, Logger: log, EngineDirs: o.engineDirs, Advertise: o.advertise, Guardian: guardian, Proxy: endpoints, NoOSTerminal: o.noOSTerminal,
-		Supervisor: o.supervisor, Systemd: o.systemd,
+		Supervisor: o.supervisor, Systemd: o.systemd, Baton: self,
 		Drivers: []engine.Driver{redis.New(), eventstore.New()}})
 	if err != nil {
 		return fmt.Errorf("start the agent: %w", err)

@@ -18,7 +18,7 @@ func sizeText(n int64) string {
 }
 
 func backupCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "backup CLUSTER", Short: "Take a backup now: on the best replica, encrypted, counted", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "backup CLUSTER", Short: "Take a backup now: on the best node that does not lead, encrypted, checksummed", Args: cobra.ExactArgs(1)}
 	connect := clientFlags(cmd)
 	f := cmd.Flags()
 	var in api.BackupRequest
@@ -60,7 +60,11 @@ func backupsCommand() *cobra.Command {
 		if d.LastDrill != nil {
 			fmt.Fprintf(c.out, "Last restore drill %s: %s\n", agoText(&d.LastDrill.At), d.LastDrill.Sentence)
 		}
-		rows := [][]string{{"BACKUP", "OF", "NODE", "STATE", "SIZE", "KEYS", "CHECKED", "FOUND"}}
+		holds := "KEYS"
+		if len(d.Backups) > 0 && d.Backups[0].Position != "" {
+			holds = "EVENTS"
+		}
+		rows := [][]string{{"BACKUP", "OF", "NODE", "STATE", "SIZE", holds, "CHECKED", "FOUND"}}
 		for _, b := range d.Backups {
 			keys, state := "-", b.State
 			if b.Keys != nil {
@@ -100,7 +104,7 @@ func (c *client) backupOverview(cmd *cobra.Command) error {
 }
 
 func verifyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "verify CLUSTER BACKUP", Short: "Restore a backup on trial, into a scratch server", Args: cobra.ExactArgs(2)}
+	cmd := &cobra.Command{Use: "verify CLUSTER BACKUP", Short: "Prove a backup: restore it on trial, apart from everything else", Args: cobra.ExactArgs(2)}
 	connect := clientFlags(cmd)
 	var in api.ReasonRequest
 	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, for the audit")
@@ -150,7 +154,11 @@ func drillCommand() *cobra.Command {
 }
 
 func restoreCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "restore CLUSTER BACKUP --beside NAME | --in-place --confirm CLUSTER", Short: "Restore a backup: beside, into a new cluster, or in place", Args: cobra.ExactArgs(2)}
+	cmd := &cobra.Command{Use: "restore CLUSTER BACKUP --beside NAME | --in-place --confirm CLUSTER", Short: "Restore a backup: beside, into a new cluster, or in place", Args: cobra.ExactArgs(2),
+		Long: "Restores a backup. Beside makes a new cluster of one node, which starts with the data of the backup; the old one is\n" +
+			"not touched. A backup of an event store founds a new cluster that goes on from its log, with the accounts in it.\n" +
+			"In place replaces the data of the cluster itself; event stores are not restored in place, because their readers\n" +
+			"keep positions that would then belong to other events."}
 	connect := clientFlags(cmd)
 	f := cmd.Flags()
 	var in api.RestoreRequest

@@ -43,6 +43,9 @@ type Options struct {
 	// Guardian is the program, with its first arguments, that ends primaries
 	// when this agent cannot; it is given the agent's directory. nil: none.
 	Guardian []string
+	// Baton is the path of the program baton, which proves backups of event
+	// stores and serves what is restored of them; "": not on this host.
+	Baton string
 	// NoOSTerminal refuses OS shells on this host, whoever asks.
 	NoOSTerminal bool
 	// Supervisor is what carries databases: supervise.KindAuto, KindChild ("" is

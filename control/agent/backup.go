@@ -34,9 +34,10 @@ const (
 	// ActionBackupTake{id,grant,job} on an instance: saves, encrypts, stores; the
 	// manifest last. Values of the job: "manifest" (JSON of container.Manifest).
 	ActionBackupTake = "backup-take"
-	// ActionBackupVerify{id,grant,job,node}: reads the backup, checks every chunk and the
+	// ActionBackupVerify{id,grant,job,node[,engine]}: reads the backup, checks every chunk and the
 	// hash, runs the engine's own checker, loads it into a scratch server and compares
-	// the keys of each database. Values: "keys", "databases", "fetchMs", "loadMs", "how", "version".
+	// the keys of each database. Of an event store every file is compared with its hash and
+	// every entry applied. engine "" is Redis. Values: "keys" (of an event store: its events), "databases", "fetchMs", "loadMs", "how", "version".
 	ActionBackupVerify = "backup-verify"
 	// ActionBackupDiscard{id,grant}: ends the jobs of the backup and removes
 	// its objects and whatever was left of them. The manifest goes first.
@@ -358,4 +359,6 @@ var backupActions = map[string]agentAction{
 	ActionRestoreDiscard: restoreDiscard,
 	ActionRestoreStop:    restoreStop,
 	ActionRestoreStart:   restoreStart,
+	ActionStoreFound:     storeFound,
+	ActionStoreServe:     storeServe,
 }

@@ -46,6 +46,9 @@ func backupTake(_ context.Context, a *Agent, o Order) (map[string]string, error)
 		return nil, err
 	}
 	take := &taking{a: a, in: w.in, id: o.Action.Arg("id"), primary: o.Action.Arg("primary") == "true", grant: g, target: t}
+	if w.in.Engine == engine.EventStore {
+		return a.startJob(o, take.runStore)
+	}
 	return a.startJob(o, take.run)
 }
 
@@ -82,11 +85,17 @@ func (k *taking) run(ctx context.Context, j *backupJob) (map[string]string, erro
 	if h.EngineVersion == "" {
 		h.EngineVersion = state["version"]
 	}
-	saved := time.Now()
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read the dump: %w", err)
 	}
-	e, err := container.NewEncrypter(h, k.grant.Key, f)
+	return k.keep(ctx, j, h, f, began)
+}
+
+// keep encrypts what the header describes and puts it into the target, the
+// manifest last. Saving it took from began until now. Values: "manifest".
+func (k *taking) keep(ctx context.Context, j *backupJob, h container.Header, plain io.Reader, began time.Time) (map[string]string, error) {
+	saved := time.Now()
+	e, err := container.NewEncrypter(h, k.grant.Key, plain)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +233,7 @@ func (k *taking) know(ctx context.Context, j *backupJob, f *os.File) (container.
 		return container.Header{}, &engine.ActionError{Code: engine.CodeFailed, Detail: "the dump that the server wrote is not good: " + err.Error(), Err: err,
 			Fix: "look at the disk under its directory; try another node"}
 	}
-	h := container.Header{ID: k.id, Cluster: k.in.Cluster, Node: k.in.Node, Engine: k.in.Engine, EngineVersion: sum.Aux["redis-ver"], Kind: "rdb",
+	h := container.Header{ID: k.id, Cluster: k.in.Cluster, Node: k.in.Node, Engine: k.in.Engine, EngineVersion: sum.Aux["redis-ver"], Kind: container.KindRDB,
 		Created: st.ModTime().UTC(), History: sum.Aux["repl-id"], Offset: sum.Aux["repl-offset"], Counted: counted,
 		PlainBytes: st.Size(), PlainSHA256: hex.EncodeToString(hash.Sum(nil)), SealedKey: k.grant.SealedKey}
 	if h.EngineVersion == "" {

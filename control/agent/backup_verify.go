@@ -40,6 +40,9 @@ func backupVerify(_ context.Context, a *Agent, o Order) (map[string]string, erro
 		return nil, err
 	}
 	f := &fetching{a: a, cluster: o.Cluster, id: o.Action.Arg("id"), grant: g, target: t}
+	if o.Action.Arg("engine") == engine.EventStore {
+		return a.startJob(o, f.verifyStore)
+	}
 	return a.startJob(o, f.verify)
 }
 
@@ -117,25 +120,40 @@ func loadedKeys(ctx context.Context, s *scratch, h *container.Header) (map[strin
 	return keys, nil
 }
 
+// open opens the backup, which must hold data of this kind. The caller closes
+// what it is read from.
+func (f *fetching) open(ctx context.Context, kind string) (*container.Decrypter, io.Closer, error) {
+	r, err := f.target.Get(ctx, container.FileName(f.cluster, f.id))
+	if err != nil {
+		return nil, nil, targetError(err)
+	}
+	d, err := container.Open(&endingReader{ctx, r})
+	if err == nil {
+		switch h := d.Header(); {
+		case h.Cluster != f.cluster || h.ID != f.id:
+			err = fmt.Errorf("the file is of %s/%s", h.Cluster, h.ID)
+		case h.Kind != kind:
+			err = fmt.Errorf("it holds data of kind %q, not %q", h.Kind, kind)
+		default:
+			err = d.SetKey(f.grant.Key)
+		}
+	}
+	if err != nil {
+		r.Close()
+		return nil, nil, f.damaged(err)
+	}
+	return d, r, nil
+}
+
 // fetch reads the backup into dir and proves each byte of it.
 func (f *fetching) fetch(ctx context.Context, j *backupJob, dir string) (container.Header, error) {
 	var none container.Header
-	r, err := f.target.Get(ctx, container.FileName(f.cluster, f.id))
+	d, in, err := f.open(ctx, container.KindRDB)
 	if err != nil {
-		return none, targetError(err)
+		return none, err
 	}
-	defer r.Close()
-	d, err := container.Open(&endingReader{ctx, r})
-	if err != nil {
-		return none, f.damaged(err)
-	}
+	defer in.Close()
 	h := d.Header()
-	if h.Cluster != f.cluster || h.ID != f.id {
-		return none, f.damaged(fmt.Errorf("the file is of %s/%s", h.Cluster, h.ID))
-	}
-	if err := d.SetKey(f.grant.Key); err != nil {
-		return none, f.damaged(err)
-	}
 	if err := loadRoom(dir, &h); err != nil {
 		return none, err
 	}
@@ -183,7 +201,7 @@ func (f *fetching) damaged(err error) error {
 		Fix: "restore another backup; take a new one"}
 	var d *container.DamagedError
 	known := errors.As(err, &d)
-	for _, e := range []error{container.ErrNotContainer, container.ErrHeader, container.ErrTruncated, container.ErrTrailing, container.ErrContent} {
+	for _, e := range []error{container.ErrNotContainer, container.ErrHeader, container.ErrTruncated, container.ErrTrailing, container.ErrContent, errStoreFiles} {
 		known = known || errors.Is(err, e)
 	}
 	if !known {

@@ -112,8 +112,11 @@ func (a *Agent) lookForPrograms(ctx context.Context) {
 	}
 }
 
-// program finds a version; version "" any.
+// program finds a version; version "" any. An event store is served by our own.
 func (a *Agent) program(eng, version string) (engine.Program, bool) {
+	if eng == engine.EventStore && a.opt.Baton != "" && (version == "" || version == a.opt.Version) {
+		return engine.Program{Engine: eng, Version: a.opt.Version, Path: a.opt.Baton}, true
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i := len(a.programs) - 1; i >= 0; i-- { // the newest of any

@@ -9,7 +9,9 @@ import (
 
 	"baton/control/audit"
 	"baton/control/backup"
+	"baton/control/backup/container"
 	"baton/control/backup/target"
+	"baton/control/engine"
 	"baton/control/executor"
 	"baton/control/inventory"
 
@@ -145,7 +147,7 @@ func (s *Server) clusterBackups(c *inventory.Cluster, id string, list []backup.B
 	}
 	for i := range list {
 		b := &list[i]
-		v := backupView(b)
+		v := backupView(b, kindOf(c.Engine))
 		if b.There() && !b.Damaged() {
 			at := v.At
 			out.Window.Earliest = &at
@@ -184,19 +186,37 @@ func targetWhere(t *backup.Target) string {
 	return "S3-compatible store " + t.Location
 }
 
-func backupView(b *backup.Backup) Backup {
-	v := Backup{ID: b.ID, At: b.At, Node: b.Node, Kind: "rdb", Encrypted: true, State: b.State, Damaged: b.Damaged(), Why: b.Why,
+// kindOf is what backups of an engine hold.
+func kindOf(eng string) string {
+	if eng == engine.EventStore {
+		return container.KindStore
+	}
+	return container.KindRDB
+}
+
+// backupView shows a backup. kind is what it holds unless it says so itself.
+func backupView(b *backup.Backup, kind string) Backup {
+	if b.Manifest != nil && b.Manifest.Kind != "" {
+		kind = b.Manifest.Kind
+	}
+	v := Backup{ID: b.ID, At: b.At, Node: b.Node, Kind: kind, Encrypted: true, State: b.State, Damaged: b.Damaged(), Why: b.Why,
 		OperationID: b.Operation, Target: b.Target, Reason: b.Reason}
 	if m := b.Manifest; m != nil {
 		v.At, v.Bytes, v.SHA256, v.EngineVersion, v.OnPrimary = m.Created, m.Bytes, m.PlainSHA256, m.EngineVersion, m.Primary
 		if m.Counted {
 			v.Keys = ptr(m.TotalKeys())
 		}
+		if m.Kind == container.KindStore {
+			v.Position = m.Offset
+		}
 	}
 	if c := b.Check; c != nil {
 		v.VerifiedAt, v.VerifiedHow = ptr(c.At), c.How
 		if c.OK {
 			v.RestoreMs = ptr(c.RestoreMs)
+			if v.Kind == container.KindStore {
+				v.Keys = ptr(c.Keys)
+			}
 		}
 	}
 	if b.There() {
@@ -255,7 +275,11 @@ func (s *Server) postRestore(ctx context.Context, in *restoreInput) (*body[Resto
 		return nil, s.refuse(ctx, in.ID, "", what, s.backupProblem(err))
 	}
 	*who.recorded = true
-	return &body[RestoreAccepted]{RestoreAccepted{id, &RestoreCredentials{credentials.User, credentials.Password}}}, nil
+	a := RestoreAccepted{OperationID: id}
+	if credentials.User != "" {
+		a.Credentials = &RestoreCredentials{credentials.User, credentials.Password}
+	}
+	return &body[RestoreAccepted]{a}, nil
 }
 
 func (s *Server) postDeleteBackup(ctx context.Context, in *backupDeleteInput) (*body[Done], error) {

@@ -32,10 +32,11 @@ type Backup struct {
 	ID            string     `json:"id"`
 	At            time.Time  `json:"at" doc:"when the data is of; for one that is not done, when it was begun"`
 	Node          string     `json:"node"`
-	Kind          string     `json:"kind" enum:"rdb"`
+	Kind          string     `json:"kind" enum:"rdb,eventstore-log"`
 	Bytes         int64      `json:"bytes"`
-	Keys          *int64     `json:"keys" doc:"null when they were not counted"`
-	SHA256        string     `json:"sha256" doc:"of the engine's dump"`
+	Keys          *int64     `json:"keys" doc:"null when they were not counted; of an event store its events, which a check counts"`
+	Position      string     `json:"position" doc:"up to which an event store's log is in it; empty for other engines"`
+	SHA256        string     `json:"sha256" doc:"of the engine's dump, or of the files of an event store's log"`
 	Encrypted     bool       `json:"encrypted"`
 	State         string     `json:"state" enum:"running,done,failed,verified,expired"`
 	Damaged       bool       `json:"damaged" doc:"its last check could not restore it"`
@@ -86,7 +87,7 @@ func (ClusterBackups) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sch
 
 // BackupRequest takes a backup now.
 type BackupRequest struct {
-	Node   string `json:"node,omitempty" maxLength:"63" doc:"empty: the best replica"`
+	Node   string `json:"node,omitempty" maxLength:"63" doc:"empty: the best one that does not lead"`
 	Target string `json:"target,omitempty" maxLength:"63" doc:"empty: the one of the cluster's settings"`
 	Reason string `json:"reason,omitempty" maxLength:"1000"`
 }
@@ -106,7 +107,7 @@ type RestoreRequest struct {
 // RestoreAccepted is a restore that has begun.
 type RestoreAccepted struct {
 	OperationID string              `json:"operationId"`
-	Credentials *RestoreCredentials `json:"credentials" doc:"of the new cluster, for beside; shown once"`
+	Credentials *RestoreCredentials `json:"credentials" doc:"of the new cluster, for beside; shown once; null for an event store, whose accounts are in the backup"`
 }
 
 // TransformSchema documents which references may be null.

@@ -87,7 +87,7 @@ func (e *Executor) reachable(p plan.Plan, b *backup.Backup, agentID string) plan
 
 // RestoreBeside begins a new cluster of one node with a backup's data; the
 // cluster of the backup need not exist any more. The credentials are only in
-// the answer. Errors: those of Create, backup.ErrUnknown, ErrNotThere.
+// the answer; those of an event store are in the backup, and none are answered. Errors: those of Create, backup.ErrUnknown, ErrNotThere.
 func (e *Executor) RestoreBeside(ctx context.Context, q RequestRestore) (string, Credentials, error) {
 	var c Credentials
 	if e.Backups == nil {
@@ -105,6 +105,10 @@ func (e *Executor) RestoreBeside(ctx context.Context, q RequestRestore) (string,
 	}
 	if _, exists := e.Inventory.Cluster(q.Name); exists {
 		return "", c, ErrClusterExists
+	}
+	if b.Manifest.Engine == engine.EventStore {
+		id, err := e.restoreStoreBeside(ctx, q, &b)
+		return id, c, err
 	}
 	want := plan.NewCluster{Name: q.Name, Engine: b.Manifest.Engine, Version: "", Nodes: []plan.NewNode{{Name: q.Name + "-1", Agent: q.Agent, Priority: 100}}}
 	if !inventory.ValidName(q.Name) {

@@ -7,6 +7,7 @@ import (
 
 	"baton/control/agent"
 	"baton/control/backup"
+	"baton/control/backup/container"
 	"baton/control/engine"
 	"baton/control/plan"
 )
@@ -45,11 +46,18 @@ func takeIt(ctx context.Context, r *run) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	keys := "its keys were not counted: it holds a kind of value this version does not know"
-	if m.Counted {
-		keys = fmt.Sprintf("%d keys", m.TotalKeys())
+	return outcome{detail: fmt.Sprintf("%s, %d KiB; saved in %d ms, stored in %d ms", heldBy(&m), m.Bytes>>10, m.SaveMs, m.SendMs), values: map[string]string{"manifest": v["manifest"]}}, nil
+}
+
+// heldBy says what a backup holds.
+func heldBy(m *container.Manifest) string {
+	switch {
+	case m.Kind == container.KindStore:
+		return "the log up to position " + m.Offset
+	case m.Counted:
+		return fmt.Sprintf("%d keys", m.TotalKeys())
 	}
-	return outcome{detail: fmt.Sprintf("%s, %d KiB; saved in %d ms, stored in %d ms", keys, m.Bytes>>10, m.SaveMs, m.SendMs), values: map[string]string{"manifest": v["manifest"]}}, nil
+	return "its keys were not counted: it holds a kind of value this version does not know"
 }
 
 // take has a backup taken beside a node and returns what the agent answered.
@@ -149,9 +157,13 @@ func expireBackups(ctx context.Context, r *run) (outcome, error) {
 func backedUp(r *run) string {
 	s := fmt.Sprintf("Backup %s was taken on %s", r.op.Plan.Arg(plan.ArgBackup), r.op.Plan.Node)
 	if m, err := manifestOf(map[string]string{"manifest": r.value(plan.StepTakeBackup, "manifest")}, r.op.Plan.Cluster, r.op.Plan.Arg(plan.ArgBackup)); err == nil {
-		s += fmt.Sprintf(": %d keys, %d KiB", m.TotalKeys(), m.Bytes>>10)
+		if m.Kind == container.KindStore {
+			s += fmt.Sprintf(": %s, %d KiB", heldBy(&m), m.Bytes>>10)
+		} else {
+			s += fmt.Sprintf(": %d keys, %d KiB", m.TotalKeys(), m.Bytes>>10)
+		}
 		if m.Primary {
-			s += "; it is the primary: no replica could be backed up"
+			s += "; it is the " + primaryWord(m.Engine)
 		}
 	}
 	if v := r.value(plan.StepExpire, "attention"); v != "" {
@@ -187,7 +199,7 @@ func tryIt(ctx context.Context, r *run) (outcome, error) {
 		if err != nil {
 			return err
 		}
-		_, err = send(agent.ActionBackupVerify, "id", b.ID, "grant", g, "job", job)
+		_, err = send(agent.ActionBackupVerify, "id", b.ID, "grant", g, "job", job, "engine", b.Manifest.Engine)
 		return err
 	})
 	if err != nil {

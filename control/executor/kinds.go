@@ -50,6 +50,9 @@ func kindTable() map[kindKey]kind {
 		{operation.RestoreDrill, ""}:      {procedure: tryBackup, resumes: true, yields: true, outcome: tried},
 		{operation.Restore, engine.Redis}: {procedure: restoreBackup, resumes: true, outcome: restored, closing: restoreClosing},
 
+		{operation.Backup, engine.EventStore}:  {procedure: takeBackup, resumes: true, yields: true, outcome: backedUp},
+		{operation.Restore, engine.EventStore}: {procedure: restoreStore, resumes: true, outcome: storeRestored, closing: restoreClosing},
+
 		{operation.CreateCluster, engine.Redis}:   {procedure: redisCreate, resumes: true, outcome: created, closing: unregister},
 		{operation.AdoptCluster, engine.Redis}:    {procedure: redisAdopt, resumes: true, outcome: adopted, closing: unregister},
 		{operation.AddNode, engine.Redis}:         {procedure: redisAddNode, resumes: true, yields: true, closing: joined},

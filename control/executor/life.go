@@ -65,7 +65,7 @@ func (e *Executor) login(c *inventory.Cluster) (engine.Auth, error) {
 		return engine.Auth{}, fmt.Errorf("open the password of cluster %s: %w", c.ID, err)
 	}
 	a := engine.Auth{Password: string(plain)}
-	if c.Made != nil {
+	if c.Made != nil && c.Made.Login != "" {
 		a.User = c.Made.Login
 	} else {
 		a.User = c.Parameters[loginUser]

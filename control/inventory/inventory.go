@@ -79,7 +79,9 @@ type Spec struct {
 type Made struct {
 	Version     string `json:"version"`     // of the engine
 	MemoryBytes int64  `json:"memoryBytes"` // limit of each server, 0 none
-	Login       string `json:"login"`       // user Baton logs in as; its password is the secret SecretLogin
+	// Login is the user Baton logs in as; its password is the secret SecretLogin.
+	// "" for an event store, whose login people give.
+	Login string `json:"login"`
 }
 
 // SecretLogin names the secret that Baton logs in to a cluster's servers with.

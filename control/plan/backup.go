@@ -40,9 +40,10 @@ const (
 // dataMoves bounds one attempt of a step that moves all data.
 const dataMoves = time.Hour
 
-// BackupNode chooses where a backup is taken: the replica that is furthest,
-// then on the least loaded host, then by name; the primary only when there is
-// no other. It says why in words. wanted "" leaves the choice.
+// BackupNode chooses where a backup is taken: of an event store a clone before
+// a follower, for no write waits for a clone; else the replica that is
+// furthest, then on the least loaded host, then by name; the primary only when
+// there is no other. It says why in words. wanted "" leaves the choice.
 func BackupNode(f *Facts, wanted string) (node, why string, refusals []Refusal) {
 	refuse := func(code, title, detail, fix string) (string, string, []Refusal) {
 		return "", "", []Refusal{{code, title, detail, fix}}
@@ -59,7 +60,7 @@ func BackupNode(f *Facts, wanted string) (node, why string, refusals []Refusal) 
 		}
 		why := "it was chosen by hand"
 		if n.Role() == engine.RolePrimary {
-			why += "; it is the primary, which the save will cost memory and processor time"
+			why += "; it is the " + leading(f.Engine)
 		}
 		return n.Name, why, nil
 	}
@@ -70,33 +71,61 @@ func BackupNode(f *Facts, wanted string) (node, why string, refusals []Refusal) 
 		switch {
 		case n.NoBackup:
 			tagged++
-		case n.Role() == engine.RoleReplica && backupReady(n, f.Now):
+		case copies(n.Role()) && backupReady(n, f.Now):
 			replicas = append(replicas, n)
 		}
 	}
 	if len(replicas) > 0 {
 		sort.SliceStable(replicas, func(i, j int) bool {
 			a, b := replicas[i], replicas[j]
+			if va, vb := a.Role() == engine.RoleReplica, b.Role() == engine.RoleReplica; va != vb {
+				return vb
+			}
 			if la, lb := lagOf(a), lagOf(b); la != lb {
 				return la < lb
 			}
 			return load(a) < load(b)
 		})
 		best := replicas[0]
-		why := fmt.Sprintf("it is the replica that is furthest, on the least loaded host (%d bytes behind)", lagOf(best))
-		if len(replicas) == 1 {
-			why = fmt.Sprintf("it is the only replica that can be backed up (%d bytes behind)", lagOf(best))
+		word, only := copyWord(f.Engine, best.Role()), true
+		for _, n := range replicas[1:] {
+			only = only && copyWord(f.Engine, n.Role()) != word
+		}
+		why := fmt.Sprintf("it is the %s that is furthest, on the least loaded host (%d bytes behind)", word, lagOf(best))
+		if only {
+			why = fmt.Sprintf("it is the only %s that can be backed up (%d bytes behind)", word, lagOf(best))
 		}
 		return best.Name, why, nil
 	}
 	if p := f.Primary(); p != nil && !p.NoBackup && backupReady(p, f.Now) {
-		return p.Name, "no replica can be backed up, so it is taken on the primary, which the save will cost memory and processor time", nil
+		return p.Name, "no " + copyWord(f.Engine, engine.RoleReplica) + " can be backed up, so it is taken on the " + leading(f.Engine), nil
 	}
 	detail := "no node answers and is in step"
 	if tagged > 0 {
 		detail += fmt.Sprintf("; %d have the tag nobackup", tagged)
 	}
 	return refuse("backup.none", "there is no node to back up", detail, "repair a node, or take a tag away")
+}
+
+// copies tells the roles of nodes that have the data of the primary.
+func copies(r engine.Role) bool {
+	return r == engine.RoleReplica || r == engine.RoleClone || r == engine.RoleReadOnly
+}
+
+// copyWord is what people call a node of the role.
+func copyWord(eng string, r engine.Role) string {
+	if eng == engine.EventStore && r == engine.RoleReplica {
+		return "follower"
+	}
+	return string(r)
+}
+
+// leading is what people call the primary, and what a backup on it costs.
+func leading(eng string) string {
+	if eng == engine.EventStore {
+		return "leader, whose disk every write waits for"
+	}
+	return "primary, which the save will cost memory and processor time"
 }
 
 // maxBackupLag is how far behind a replica may be to be worth a backup.
@@ -113,9 +142,9 @@ func unready(n *health.Node, now time.Time) string {
 		return "it is in maintenance"
 	case n.Seen.Facts.Loading != nil && *n.Seen.Facts.Loading:
 		return "it still loads its data"
-	case n.Role() == engine.RoleReplica && !n.Seen.LinkUp:
+	case copies(n.Role()) && !n.Seen.LinkUp:
 		return "its link to the primary is down, so its data is old"
-	case n.Role() != engine.RoleReplica && n.Role() != engine.RolePrimary:
+	case !copies(n.Role()) && n.Role() != engine.RolePrimary:
 		return "its role is not known"
 	case n.Seen.LagBytes > maxBackupLag:
 		return fmt.Sprintf("it is %d MiB behind", n.Seen.LagBytes>>20)
@@ -135,8 +164,13 @@ func load(n *health.Node) float64 {
 // Backup plans taking a backup.
 func Backup(f *Facts, id, target, wanted string) Plan {
 	p := backupBase(f, "back up cluster "+f.Cluster+" to "+target)
-	if f.Engine != engine.Redis {
-		p.Refuse("backup.engine", "backups of this engine are not taken from here", f.Engine, "back a node up on its host: baton store backup --node ADDRESS --to DIR")
+	save, command := "Save, count the keys, encrypt and store; the manifest last", "BGSAVE; put "+target
+	switch f.Engine {
+	case engine.Redis:
+	case engine.EventStore:
+		save, command = "Back up the log as far as it is applied, encrypt and store; the manifest last", "POST /admin/backup; put "+target
+	default:
+		p.Refuse("backup.engine", "backups of this engine are not taken", f.Engine, "use the engine's own tools")
 		return p
 	}
 	node, why, refusals := BackupNode(f, wanted)
@@ -151,7 +185,7 @@ func Backup(f *Facts, id, target, wanted string) Plan {
 	p.PossibleLoss = "nothing: the data is only read"
 	p.Steps = []Step{
 		{ID: StepBeginBackup, Node: node, Title: "Take the backup on " + node + ": " + why, Command: "journal", Undo: "it is marked as failed", Timeout: quick},
-		{ID: StepTakeBackup, Node: node, Title: "Save, count the keys, encrypt and store; the manifest last", Command: "BGSAVE; put " + target,
+		{ID: StepTakeBackup, Node: node, Title: save, Command: command,
 			Undo: "what was stored is removed", Timeout: dataMoves},
 		{ID: StepRecordBackup, Node: node, Title: "Record the backup", Command: "journal", PointOfNoReturn: true, Undo: "none: it is a backup from here", Timeout: quick},
 		{ID: StepExpire, Node: node, Title: "Remove the backups that have had their time", Command: "delete", Undo: "none", Timeout: patient},
@@ -178,6 +212,15 @@ func TryBackup(f *Facts, id, target, agent string, drill bool) Plan {
 	}
 	p.Args[ArgBackup], p.Args[ArgTarget], p.Args[ArgAgent] = id, target, agent
 	p.PossibleLoss = "nothing: a scratch server is used"
+	if f.Engine == engine.EventStore {
+		p.PossibleLoss = "nothing: the backup is read beside everything else"
+		p.Steps = []Step{
+			{ID: StepTryBackup, Node: agent, Title: "Read the backup, check every part, apply every entry to an empty index", Command: "baton store verify",
+				Undo: "what was read is removed", Timeout: dataMoves},
+			{ID: StepRecordTry, Node: agent, Title: "Record what was found", Command: "journal", Undo: "none needed", Timeout: quick},
+		}
+		return p
+	}
 	p.Steps = []Step{
 		{ID: StepTryBackup, Node: agent, Title: "Read the backup, check every part, load it into a scratch server, compare its keys", Command: "redis-check-rdb; redis-server (no network)",
 			Undo: "the scratch server and its data are removed", Timeout: dataMoves},

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,8 +90,73 @@ func TestBackupPlanHasOnePointOfNoReturn(t *testing.T) {
 		t.Errorf("%d points of no return, refusals %v, args %v", points, p.Refusals, p.Args)
 	}
 	f := backupFacts(nil)
-	f.Engine = engine.EventStore
+	f.Engine = "another"
 	if p := Backup(f, "b-1", "nightly", ""); !p.Refused() {
 		t.Error("a backup of an engine that has none")
+	}
+}
+
+// Goal: of an event store a clone is read before a follower and a follower before the leader, however far they are, unless
+// they are tagged or not in step; the words are the engine's own.
+func TestBackupOfAnEventStoreSparesTheLeader(t *testing.T) {
+	for _, c := range []struct {
+		name, want, why string
+		edit            func(n *health.Node)
+	}{
+		{"a clone", "b", "the only clone", func(n *health.Node) { n.Seen.LagBytes = map[string]int64{"a": 0, "b": 500}[n.Name] }},
+		{"a follower while the clone is tagged", "a", "the only follower", func(n *health.Node) { n.NoBackup = n.Name == "b" }},
+		{"a follower while the clone is not in step", "a", "the only follower", func(n *health.Node) { n.Seen.LinkUp = n.Name != "b" }},
+		{"the leader when it is alone", "p", "no follower can be backed up, so it is taken on the leader", func(n *health.Node) { n.Seen.Up = n.Name == "p" }},
+		{"nobody", "", "", func(n *health.Node) { n.Seen.Up = false }},
+	} {
+		f := backupFacts(func(n *health.Node) {
+			if n.Name == "b" {
+				n.Seen.Role = engine.RoleClone
+			}
+			c.edit(n)
+		})
+		f.Engine = engine.EventStore
+		node, why, refusals := BackupNode(f, "")
+		if node != c.want || !strings.Contains(why, c.why) || (node == "") != (len(refusals) > 0) {
+			t.Errorf("%s: %q because %q, refusals %v; want %q", c.name, node, why, refusals, c.want)
+		}
+		if p := Backup(f, "b-1", "nightly", ""); p.Refused() != (c.want == "") || p.Args["primary"] != map[bool]string{true: "true"}[c.want == "p"] {
+			t.Errorf("%s: refusals %v, args %v", c.name, p.Refusals, p.Args)
+		}
+	}
+}
+
+// Goal: an event store is restored beside, with what it is told; in place it is refused with the reason and the way.
+func TestEventStoreIsRestoredBesideOnly(t *testing.T) {
+	f := backupFacts(nil)
+	f.Engine = engine.EventStore
+	p := RestoreInPlace(f, "b-1", "nightly", "b-2")
+	if len(p.Refusals) != 1 || !strings.Contains(p.Refusals[0].Detail, "positions") || !strings.Contains(p.Refusals[0].Fix, "baton restore c b-1 --beside NAME") {
+		t.Errorf("in place: %+v", p.Refusals)
+	}
+	can := map[string]Capability{}
+	for _, k := range Capabilities(engine.EventStore, ClusterFacts{}) {
+		can[k.Action] = k
+	}
+	if !can[CanBackup].OK || can[CanRestoreInPlace].OK || !strings.Contains(can[CanRestoreInPlace].Why, "positions") {
+		t.Errorf("capabilities %+v", can)
+	}
+	node := NewNode{Name: "new-1", Agent: "agent-1", Priority: 100}
+	good := Survey{Agent: "agent-1", Connected: true, Host: "10.0.0.1", Port: 6380, Version: "1", MemoryFree: -1, DiskFree: -1}
+	p = RestoreStore("new", node, good, "c", "b-1", "nightly", true)
+	if p.Refused() || p.Node != "new-1" || p.Addresses["new-1"] != "10.0.0.1:6380" || p.Arg(ArgOf) != "c" || p.Arg(ArgInsecure) != "true" || p.Nodes()[0].Port != 6380 || p.Commits() {
+		t.Errorf("plan %+v", p)
+	}
+	for name, edit := range map[string]func(name *string, s *Survey){
+		"an agent that is away":      func(_ *string, s *Survey) { s.Connected = false },
+		"an agent without a program": func(_ *string, s *Survey) { s.Version = "" },
+		"a name that is taken there": func(_ *string, s *Survey) { s.Taken = "a server new--new-1 is here already" },
+		"no name":                    func(name *string, _ *Survey) { *name = "N!" },
+	} {
+		cluster, s := "new", good
+		edit(&cluster, &s)
+		if p := RestoreStore(cluster, node, s, "c", "b-1", "nightly", false); !p.Refused() || p.Refusals[0].Fix == "" {
+			t.Errorf("%s: %+v", name, p.Refusals)
+		}
 	}
 }

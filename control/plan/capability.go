@@ -23,6 +23,9 @@ const (
 	notMadeFix = "do it by hand on the host"
 )
 
+// storeInPlace is why an event store is not restored in place.
+const storeInPlace = "its readers keep positions and revisions, which would then belong to other events; a cluster that goes on from a backup is a new one"
+
 // otherEngine is why the acts above are refused for other engines than Redis.
 const otherEngine = "Baton does not do this for clusters of this engine"
 
@@ -41,6 +44,9 @@ func Capabilities(eng string, c ClusterFacts) []Capability {
 	add := func(action string, needsMade bool) {
 		k := Capability{Action: action, OK: true}
 		switch {
+		case eng == engine.EventStore && action == CanBackup:
+		case eng == engine.EventStore && action == CanRestoreInPlace:
+			k.OK, k.Why = false, "An event store is not restored in place: "+storeInPlace+"."
 		case eng != engine.Redis:
 			k.OK, k.Why = false, otherEngine+"."
 		case needsMade && !c.Made:

@@ -14,8 +14,13 @@ import (
 // backup taken before.
 func RestoreInPlace(f *Facts, id, target, safety string) Plan {
 	p := backupBase(f, fmt.Sprintf("restore backup %s into cluster %s in place", id, f.Cluster))
-	if f.Engine != engine.Redis {
-		p.Refuse("backup.engine", "backups of this engine are not restored from here", f.Engine, "make a new cluster of a backup on its first host: baton store restore BACKUP --db DIR")
+	switch f.Engine {
+	case engine.Redis:
+	case engine.EventStore:
+		p.Refuse("backup.engine", "an event store is not restored in place", storeInPlace, fmt.Sprintf("restore beside, and let clients go there: baton restore %s %s --beside NAME", f.Cluster, id))
+		return p
+	default:
+		p.Refuse("backup.engine", "backups of this engine are not restored", f.Engine, "use the engine's own tools")
 		return p
 	}
 	primary := p.wantPrimary(f)

@@ -14,7 +14,7 @@ const policy = () => ({
 });
 
 const backup = (now, i, over = {}) => ({
-  id: `b-2026${String(1000 + i)}`, at: iso(now - i * day - 2 * hour), node: i % 2 ? 'sessions-2' : 'sessions-3', kind: 'rdb', bytes: 184_549_376 - i * 1_200_000, keys: 1_204_311 - i * 8000, sha256: `9f2ce04b7d1a${i}c`, encrypted: true,
+  id: `b-2026${String(1000 + i)}`, at: iso(now - i * day - 2 * hour), node: i % 2 ? 'sessions-2' : 'sessions-3', kind: 'rdb', bytes: 184_549_376 - i * 1_200_000, keys: 1_204_311 - i * 8000, position: '', sha256: `9f2ce04b7d1a${i}c`, encrypted: true,
   state: 'done', verifiedAt: null, verifiedHow: '', restoreMs: null, operationId: '', target: 'rack-c', damaged: false, why: '', onPrimary: false, ...over,
 });
 

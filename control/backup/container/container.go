@@ -67,6 +67,14 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("chunk %d of %d (bytes %d to %d of the file) is damaged or does not belong to this backup", e.Chunk, e.Chunks, e.From, e.To-1)
 }
 
+// Kinds of data.
+const (
+	// KindRDB is the dump of a Redis server.
+	KindRDB = "rdb"
+	// KindStore is the backup directory of an event-store node as a tar file.
+	KindStore = "eventstore-log"
+)
+
 // Header describes a backup. It is stored in clear and authenticated by every
 // chunk.
 type Header struct {
@@ -76,16 +84,21 @@ type Header struct {
 	Node          string    `json:"node"`
 	Engine        string    `json:"engine"`
 	EngineVersion string    `json:"engineVersion"`
-	Kind          string    `json:"kind"` // "rdb"
+	Kind          string    `json:"kind"` // one of the kinds above
 	Created       time.Time `json:"created"`
 	// History and Offset are the replication position the dump stands for, as
-	// the dump itself tells it; "" where it does not.
+	// the dump itself tells it; "" where it does not. Of an event store: the
+	// cluster's id and the position up to which the log is in it.
 	History string `json:"history,omitempty"`
 	Offset  string `json:"offset,omitempty"`
 	// Keys are the keys in each database, by its number; Counted tells that
 	// they were counted in the dump.
 	Keys    map[string]int64 `json:"keys,omitempty"`
 	Counted bool             `json:"counted"`
+	// Voters are how many an event store's cluster wants, 0 for Redis.
+	Voters int `json:"voters,omitempty"`
+	// Insecure tells that the event store served without TLS and accounts.
+	Insecure bool `json:"insecure,omitempty"`
 	// UsedMemory is what the server used when it wrote the dump; 0 unknown.
 	UsedMemory int64 `json:"usedMemoryBytes,omitempty"`
 	// PlainBytes and PlainSHA256 (hexadecimal digits) are of the dump.

@@ -25,6 +25,10 @@ var actions = map[string]actionFunc{
 	engine.Resign:       resign,
 	engine.CheckAuth:    checkAuth,
 
+	engine.StoreBackup:      storeBackup,
+	engine.StoreBackupState: storeBackupState,
+	engine.StoreBackupEnd:   storeBackupEnd,
+
 	engine.RecentStreams: recentStreams,
 	engine.ReadEvents:    readEvents,
 	engine.AppendEvent:   appendEvent,

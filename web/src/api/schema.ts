@@ -2018,17 +2018,19 @@ export interface components {
             encrypted: boolean;
             engineVersion: string;
             id: string;
-            /** @description null when they were not counted */
+            /** @description null when they were not counted; of an event store its events, which a check counts */
             keys: (number | null) | null;
             /** @enum {string} */
-            kind: "rdb";
+            kind: "rdb" | "eventstore-log";
             node: string;
             onPrimary: boolean;
             operationId: string;
+            /** @description up to which an event store's log is in it; empty for other engines */
+            position: string;
             reason: string;
             /** @description reading and loading, measured by the last check */
             restoreMs: (number | null) | null;
-            /** @description of the engine's dump */
+            /** @description of the engine's dump, or of the files of an event store's log */
             sha256: string;
             /** @enum {string} */
             state: "running" | "done" | "failed" | "verified" | "expired";
@@ -2084,7 +2086,7 @@ export interface components {
             clusters: components["schemas"]["BackupOverview"][];
         };
         BackupRequest: {
-            /** @description empty: the best replica */
+            /** @description empty: the best one that does not lead */
             node?: string;
             reason?: string;
             /** @description empty: the one of the cluster's settings */
@@ -3362,7 +3364,7 @@ export interface components {
             typedName: string;
         };
         RestoreAccepted: {
-            /** @description of the new cluster, for beside; shown once */
+            /** @description of the new cluster, for beside; shown once; null for an event store, whose accounts are in the backup */
             credentials: components["schemas"]["RestoreCredentials"] | null;
             operationId: string;
         };

@@ -24,6 +24,7 @@ import { may, useRole } from '../session/session';
 import { whyNotName } from '../wizard/names';
 import { useBackupTargets, useClusterBackups } from './queries';
 import { backupTone, backupWord, restorable, scheduleWords } from './window';
+import { backupWords, targetChoice, type BackupWords } from './words';
 import { WindowBar } from './WindowBar';
 import classes from './Backups.module.css';
 
@@ -40,6 +41,7 @@ export function BackupsTab() {
   const [open, setOpen] = useState<Open>(null);
   const [secret, setSecret] = useState<Credentials | null>(null);
   if (!cluster) return null;
+  const words = backupWords(cluster.engine);
   const close = () => setOpen(null);
   const started = (a: Accepted & { credentials?: Credentials | null }) => {
     close();
@@ -71,7 +73,7 @@ export function BackupsTab() {
             >
               {b.sentence && list.length > 0 && <p>{sentenceCase(b.sentence)}</p>}
               <WindowBar backups={list} schedule={b.schedule} earliest={b.window?.earliest ?? null} latest={b.window?.latest ?? null} />
-              <Drill data={b} />
+              <Drill data={b} words={words} />
               <Facts
                 facts={[
                   ['Schedule', `${scheduleWords(b.schedule)}${b.nextAt ? `, next ${dateTime(b.nextAt).slice(5, 16)}` : ''}`],
@@ -83,13 +85,13 @@ export function BackupsTab() {
             </Panel>
             {list.length === 0 ? (
               <Empty title="No backup was taken yet">
-                <p className="quiet">Without one, a deleted key or a lost machine room is final. “Back up now” copies from the best replica; the primary is not slowed.</p>
+                <p className="quiet">{words.without}</p>
               </Empty>
             ) : (
-              <List backups={list} onOpen={setOpen} operate={may.operate(role)} administer={may.administer(role)} />
+              <List backups={list} words={words} onOpen={setOpen} operate={may.operate(role)} administer={may.administer(role)} />
             )}
             {secret && <SecretDialog title="Account of the restored cluster" parts={[['User', secret.user], ['Password', secret.password]]} onClose={() => setSecret(null)} />}
-            {open?.kind === 'take' && <TakeDialog cluster={cluster} onDone={started} onClose={close} />}
+            {open?.kind === 'take' && <TakeDialog cluster={cluster} own={b.target} onDone={started} onClose={close} />}
             {open?.kind === 'drill' && <DrillDialog cluster={cluster} onDone={started} onClose={close} />}
             {open?.kind === 'verify' && <VerifyDialog cluster={cluster} backup={open.backup} onDone={started} onClose={close} />}
             {open?.kind === 'restore' && <RestoreDialog cluster={cluster} backup={open.backup} onDone={started} onClose={close} />}
@@ -102,12 +104,12 @@ export function BackupsTab() {
 }
 
 /** Whether a backup was ever proven to come back. */
-function Drill({ data: b }: { data: ClusterBackups }) {
+function Drill({ data: b, words }: { data: ClusterBackups; words: BackupWords }) {
   if ((b.backups ?? []).every((x) => !restorable(x))) return null;
   if (!b.lastDrill) {
     return (
       <Note tone="warn" title="No restore was rehearsed yet">
-        <p>A backup counts once it came back. A drill loads the newest one into a scratch instance, compares it, and measures how long that takes.</p>
+        <p>{words.drillWhy}</p>
       </Note>
     );
   }
@@ -121,7 +123,7 @@ function Drill({ data: b }: { data: ClusterBackups }) {
   );
 }
 
-function List({ backups, onOpen, operate, administer }: { backups: readonly Backup[]; onOpen: (open: Open) => void; operate: boolean; administer: boolean }) {
+function List({ backups, words, onOpen, operate, administer }: { backups: readonly Backup[]; words: BackupWords; onOpen: (open: Open) => void; operate: boolean; administer: boolean }) {
   const columns: Column<Backup>[] = [
     {
       head: 'Taken',
@@ -142,7 +144,7 @@ function List({ backups, onOpen, operate, administer }: { backups: readonly Back
           {b.why && <Under>{sentenceCase(b.why)}</Under>}
           {b.verifiedAt && (
             <Under>
-              {b.verifiedHow || 'loaded into a scratch instance'}, <Age at={b.verifiedAt} sentence event />
+              {b.verifiedHow || 'restored on trial'}, <Age at={b.verifiedAt} sentence event />
             </Under>
           )}
         </>
@@ -150,7 +152,16 @@ function List({ backups, onOpen, operate, administer }: { backups: readonly Back
       kind: 'wide',
     },
     { head: 'Size', cell: (b) => (b.state === 'failed' ? unknown : bytes(b.bytes)), kind: 'num' },
-    { head: 'Keys', cell: (b) => (b.state === 'running' ? '–' : group(b.keys)), kind: 'num' },
+    {
+      head: words.holds,
+      cell: (b) => (
+        <>
+          {b.state === 'running' ? '–' : group(b.keys)}
+          {b.position && <Under>up to position {group(b.position)}</Under>}
+        </>
+      ),
+      kind: 'num',
+    },
     { head: 'Restore took', cell: (b) => (b.restoreMs === null ? <span className="faint">not measured</span> : milliseconds(b.restoreMs)), kind: 'num' },
     {
       head: 'Stored in',
@@ -158,7 +169,7 @@ function List({ backups, onOpen, operate, administer }: { backups: readonly Back
         <>
           {b.target || 'default'}
           <Under>
-            {b.onPrimary ? 'read from the primary, ' : ''}
+            {b.onPrimary ? `read from the ${words.leader}, ` : ''}
             {b.encrypted ? (
               <>
                 <IconLock size={12} aria-hidden style={{ verticalAlign: -1 }} /> encrypted
@@ -212,10 +223,12 @@ interface DialogProps {
   onClose: () => void;
 }
 
-function TakeDialog({ cluster, onDone, onClose }: DialogProps) {
+function TakeDialog({ cluster, own, onDone, onClose }: DialogProps & { own: string }) {
   const targets = useBackupTargets();
   const [node, setNode] = useState('');
-  const [target, setTarget] = useState('');
+  const [chosen, setTarget] = useState<string | null>(null);
+  const choice = targetChoice(own, targets.data?.targets ?? []);
+  const target = chosen ?? choice.initial;
   const take = useChange((body: Record<string, string>) => api.post<Accepted>(path('clusters', cluster.id, 'backups'), body), keys.backups);
   return (
     <ActionDialog
@@ -228,9 +241,12 @@ function TakeDialog({ cluster, onDone, onClose }: DialogProps) {
       onClose={onClose}
     >
       <p>A snapshot is read from one node, encrypted, checksummed and stored. Writes go on meanwhile.</p>
-      <NativeSelect label="From" value={node} onChange={(e) => setNode(e.currentTarget.value)} data={[{ value: '', label: 'the best replica' }, ...cluster.nodes.map((n) => ({ value: n.name, label: n.name }))]} />
-      {(targets.data?.targets ?? []).length > 1 && (
-        <NativeSelect label="To" value={target} onChange={(e) => setTarget(e.currentTarget.value)} data={[{ value: '', label: 'the cluster’s own target' }, ...(targets.data?.targets ?? []).map((t) => ({ value: t.name, label: `${t.name} (${t.location})` }))]} />
+      <NativeSelect label="From" value={node} onChange={(e) => setNode(e.currentTarget.value)} data={[{ value: '', label: backupWords(cluster.engine).best }, ...cluster.nodes.map((n) => ({ value: n.name, label: n.name }))]} />
+      {choice.data.length > 0 && <NativeSelect label="To" value={target} onChange={(e) => setTarget(e.currentTarget.value)} data={choice.data} />}
+      {own === '' && targets.data && choice.data.length === 0 && (
+        <Note tone="warn" title="There is no place for backups yet">
+          <p>Add one in the settings, or with baton targets add.</p>
+        </Note>
       )}
     </ActionDialog>
   );
@@ -240,7 +256,7 @@ function DrillDialog({ cluster, onDone, onClose }: DialogProps) {
   const drill = useChange(() => api.post<Accepted>(path('clusters', cluster.id, 'drill')), keys.backups);
   return (
     <ActionDialog title={`Restore drill for ${cluster.name}`} verb="Start the drill" cli={() => cli.drill(cluster.id)} act={() => drill.mutateAsync(undefined)} onDone={onDone} onClose={onClose}>
-      <p>The newest backup is loaded into a scratch instance, its keys are counted and compared, and the time is measured. The cluster is not touched.</p>
+      <p>{backupWords(cluster.engine).drill}</p>
     </ActionDialog>
   );
 }
@@ -249,7 +265,7 @@ function VerifyDialog({ cluster, backup, onDone, onClose }: DialogProps & { back
   const verify = useChange(() => api.post<Accepted>(path('clusters', cluster.id, 'backups', backup.id, 'verify')), keys.backups);
   return (
     <ActionDialog title={`Verify the backup of ${dateTime(backup.at)}`} verb="Verify" cli={() => cli.verifyBackup(cluster.id, backup.id)} act={() => verify.mutateAsync(undefined)} onDone={onDone} onClose={onClose}>
-      <p>Its checksum is read again and it is loaded into a scratch instance. The cluster is not touched.</p>
+      <p>{backupWords(cluster.engine).verify}</p>
     </ActionDialog>
   );
 }
@@ -279,7 +295,7 @@ function RestoreDialog({ cluster, backup, onDone, onClose }: DialogProps & { bac
         value={mode}
         onChange={setMode}
         options={[
-          { value: 'beside', title: 'Beside, as a new cluster', consequence: `${cluster.name} goes on untouched. Look at the old data first, then copy what you miss.` },
+          { value: 'beside', title: 'Beside, as a new cluster', consequence: `${cluster.name} goes on untouched. ${backupWords(cluster.engine).beside}` },
           { value: 'in-place', title: 'In place', disabled: noInPlace !== null, consequence: noInPlace ?? `Everything written to ${cluster.name} after ${dateTime(backup.at)} is gone. Writes stop while it runs. A backup of the present state is taken first.` },
         ]}
       />
@@ -300,7 +316,8 @@ function DeleteDialog({ cluster, backup, onClose }: { cluster: ClusterDetail; ba
   return (
     <ActionDialog title={`Delete the backup of ${dateTime(backup.at)}`} verb="Delete backup" danger typed={backup.id} cli={() => cli.deleteBackup(cluster.id, backup.id)} act={({ typedName }) => remove.mutateAsync(typedName)} onDone={onClose} onClose={onClose}>
       <p>
-        {bytes(backup.bytes)}, {group(backup.keys)} keys. It cannot be brought back.
+        {bytes(backup.bytes)}
+        {backup.keys !== null && `, ${group(backup.keys)} ${backupWords(cluster.engine).items}`}. It cannot be brought back.
       </p>
     </ActionDialog>
   );

@@ -5,7 +5,7 @@ import { gaps, scheduleMs, scheduleWords } from './window';
 const hour = 3_600_000;
 const now = Date.parse('2026-03-10T00:00:00Z');
 const taken = (hoursAgo: number, state: Backup['state'] = 'done'): Backup => ({
-  id: `b-${hoursAgo}`, at: new Date(now - hoursAgo * hour).toISOString(), node: '', kind: 'rdb', bytes: 1, keys: 1, sha256: '', encrypted: true, state, damaged: false, why: '', reason: '', engineVersion: '', onPrimary: false, cli: '', verifiedAt: null, verifiedHow: '', restoreMs: null, operationId: '', target: '',
+  id: `b-${hoursAgo}`, at: new Date(now - hoursAgo * hour).toISOString(), node: '', kind: 'rdb', bytes: 1, keys: 1, position: '', sha256: '', encrypted: true, state, damaged: false, why: '', reason: '', engineVersion: '', onPrimary: false, cli: '', verifiedAt: null, verifiedHow: '', restoreMs: null, operationId: '', target: '',
 });
 
 it('marks a time without a restorable backup longer than twice the schedule', () => {
