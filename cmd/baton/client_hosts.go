@@ -46,7 +46,7 @@ func hostsCommand() *cobra.Command {
 		}
 		return w.Flush()
 	}
-	cmd.AddCommand(hostTokenCommand(), hostRemoveCommand(), hostCreateCommand(), machinesCommand(), providerCommand())
+	cmd.AddCommand(hostTokenCommand(), hostSSHCommand(), hostRemoveCommand(), hostCreateCommand(), machinesCommand(), providerCommand())
 	return cmd
 }
 

@@ -23,6 +23,7 @@ func settingsCommand() *cobra.Command {
 	f.Int("lease-ms", 0, "length of the primary's lease, 3000 to 60000")
 	f.Int("cool-down", 0, "seconds after an automatic failover without another")
 	f.String("mode", "", "strict, failsafe or auto")
+	f.Bool("restart-first", false, "try a restart of a primary that crashed before failing over")
 	f.Bool("approval", false, "a second person approves planned promotions")
 	f.Bool("protect", false, "protect the cluster from deletion")
 	f.StringSlice("allow", nil, "networks clients may come from")
@@ -89,6 +90,7 @@ func settingsRequest(cmd *cobra.Command) (r api.PolicyRequest, changes bool) {
 	number("lease-ms", &r.LeaseTTLMs)
 	number("cool-down", &r.CoolDownSeconds)
 	text("mode", &r.Mode)
+	flag("restart-first", &r.RestartFirst)
 	flag("approval", &r.Approval)
 	flag("protect", &r.DeletionProtection)
 	if given("allow") {

@@ -17,25 +17,36 @@ import (
 // completeTime bounds what a press of the tab key may take.
 const completeTime = 3 * time.Second
 
-// completeNames gives every client command completion of the names in its use
-// line: CLUSTER, NODE (of the cluster before it), OPERATION, ALERT, USER, TOKEN
-// and WAITING are asked of the control plane.
+// completeNames gives every command completion: of flags that take one of a few
+// values, and, where it talks to a control plane, of the names in its use line.
+// CLUSTER, NODE (of the cluster before it), OPERATION, ALERT, USER, TOKEN,
+// WAITING and those of complete_names.go are asked of the control plane.
 func completeNames(root *cobra.Command) {
 	for _, cmd := range root.Commands() {
 		completeNames(cmd)
 	}
-	if root.ValidArgsFunction != nil || root.Flags().Lookup("server") == nil {
+	completeFlags(root)
+	if root.ValidArgsFunction != nil {
 		return
 	}
 	var words []string
 	for _, w := range strings.Fields(root.Use)[1:] {
+		if strings.HasPrefix(w, "-") {
+			break // flags that a use line names
+		}
 		words = append(words, strings.Trim(w, "[]."))
+	}
+	if root.Flags().Lookup("server") == nil && len(words) > 0 {
+		return // files and directories, as the shell proposes them
 	}
 	root.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) >= len(words) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		find := names[words[len(args)]]
+		if words[len(args)] == "FILE" {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		find := finderOf(cmd, words[len(args)])
 		cluster := ""
 		if i := slices.Index(words, "CLUSTER"); i >= 0 && i < len(args) {
 			cluster = args[i]

@@ -28,7 +28,7 @@ var commands = []func() *cobra.Command{
 	promoteCommand,
 	undoCommand,
 	failoverCommand, pauseCommand, acknowledgeCommand, whatIfCommand, lostWritesCommand, guardCommand,
-	auditCommand, activityCommand, incidentCommand, alertsCommand, usersCommand, tokensCommand, historyCommand, approveCommand, schedulesCommand,
+	auditCommand, activityCommand, incidentCommand, alertsCommand, notificationsCommand, usersCommand, tokensCommand, historyCommand, approveCommand, schedulesCommand,
 	operationCommand,
 	backupCommand, backupsCommand, verifyCommand, drillCommand, restoreCommand, deleteBackupCommand, targetsCommand,
 	enginesCommand,

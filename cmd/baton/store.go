@@ -31,8 +31,8 @@ const nodePasswordVariable = "BATON_NODE_PASSWORD"
 // dataCommand works with the data of event-store nodes themselves, without a
 // control plane.
 func dataCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "store", Short: "Back up an event-store node's data, prove a backup, restore it as a new cluster"}
-	cmd.AddCommand(storeBackup(), storeStatus(), storeShow(), storeVerify(), storeRestore())
+	cmd := &cobra.Command{Use: "store", Short: "Work with event-store nodes: back one up, prove and restore a backup, see why elections were lost"}
+	cmd.AddCommand(storeBackup(), storeStatus(), storeShow(), storeVerify(), storeRestore(), storeElections())
 	return cmd
 }
 
