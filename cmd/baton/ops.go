@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,12 +96,7 @@ func (c *controlPlane) leadOps(act func(what string, f func(context.Context) err
 }
 
 func (c *controlPlane) clusterIDs() []string {
-	all := c.Inventory.Clusters()
-	out := make([]string, len(all))
-	for i := range all {
-		out[i] = all[i].ID
-	}
-	return out
+	return slices.Collect(maps.Keys(c.Inventory.Engines()))
 }
 
 // controlHealth is how the control plane is, for alerts.

@@ -81,8 +81,11 @@ type guarding struct {
 
 // look looks at one cluster and begins what is due.
 func (g *guarding) look(ctx context.Context, c *inventory.Cluster) {
+	if c.ShouldBe == "" || c.Generation == 0 {
+		return
+	}
 	f, ok := g.e.Facts.Facts(c.ID)
-	if !ok || c.ShouldBe == "" || c.Generation == 0 {
+	if !ok {
 		return
 	}
 	mf := g.e.mendFacts(c, &f)

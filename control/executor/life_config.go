@@ -399,7 +399,7 @@ func ReplicaPriority(t inventory.Tags) int {
 // derivePriorities sets the engines' own priorities where people tagged nodes.
 func (e *Executor) derivePriorities(ctx context.Context) {
 	for _, c := range e.Inventory.Clusters() {
-		if c.Engine != engine.Redis || c.Running != "" {
+		if c.Engine != engine.Redis || c.Running != "" || !slices.ContainsFunc(c.Members, func(m inventory.Member) bool { return m.Tagged }) {
 			continue
 		}
 		f, ok := e.Facts.Facts(c.ID)

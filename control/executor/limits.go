@@ -96,7 +96,9 @@ func limitsDue(clusters []inventory.Cluster, reports map[string]agent.Report, re
 	due := map[string][]agent.Limits{}
 	wanted := map[string]map[string]agent.Limits{}
 	for i := range clusters {
-		wanted[clusters[i].ID] = limitsWanted(&clusters[i], reports)
+		if by := limitsWanted(&clusters[i], reports); len(by) > 0 {
+			wanted[clusters[i].ID] = by
+		}
 	}
 	for id, r := range reports {
 		have := map[string]agent.LimitState{}

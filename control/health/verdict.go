@@ -24,7 +24,17 @@ const (
 
 // Severity orders levels for lists: the worst first.
 func (l Level) Severity() int {
-	return map[Level]int{Down: 0, AtRisk: 1, Unknown: 2, Degraded: 3, Healthy: 4}[l]
+	switch l {
+	case AtRisk:
+		return 1
+	case Unknown:
+		return 2
+	case Degraded:
+		return 3
+	case Healthy:
+		return 4
+	}
+	return 0
 }
 
 // LagDegradedBytes is the lag from which a replica no longer counts as in step.

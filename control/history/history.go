@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -262,17 +263,24 @@ type Snapshots interface {
 	Snapshot(cluster string) (health.Snapshot, bool)
 }
 
+// shares is how many parts of SampleEvery the clusters are spread over: what
+// thousands of series write at the end of an interval is not written at once.
+const shares = 10
+
 // Run samples every cluster until ctx ends.
 func (s *Store) Run(ctx context.Context, clusters func() []string, from Snapshots) error {
-	tick := time.NewTicker(SampleEvery)
+	tick := time.NewTicker(SampleEvery / shares)
 	defer tick.Stop()
-	for {
+	for part := uint32(0); ; part = (part + 1) % shares {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
 		}
 		for _, c := range clusters() {
+			if crc32.Checksum([]byte(c), castagnoli)%shares != part {
+				continue
+			}
 			if snap, ok := from.Snapshot(c); ok {
 				s.Record(&snap)
 			}

@@ -82,7 +82,7 @@ func (r *record) decode(b []byte, second int64) bool {
 	if le.Uint32(b) != crc32.Checksum(b[4:recordBytes], castagnoli) || int64(le.Uint32(b[4:])) != second {
 		return false
 	}
-	v := make([]float64, 5)
+	var v [5]float64
 	for i := range v {
 		v[i] = float64(math.Float32frombits(le.Uint32(b[8+4*i:])))
 	}
@@ -135,30 +135,24 @@ func read(f io.ReaderAt, tierIndex int, from, to int64) []record {
 	if from < 0 || to <= from {
 		return nil
 	}
-	ring := make([]byte, t.slots*recordBytes)
-	base := offset(tierIndex, 0)
-	if n := (to - from) / t.step; n < 64 { // a few: read them alone
-		var out []record
-		var r record
-		for s := from; s < to; s += t.step {
-			if _, err := f.ReadAt(ring[:recordBytes], offset(tierIndex, s)); err == nil && r.decode(ring[:recordBytes], s) {
-				out = append(out, r)
-			}
-		}
-		return out
-	}
-	n, err := f.ReadAt(ring, base)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil
-	}
-	ring = ring[:n-n%recordBytes]
+	// What is wanted lies in one piece, or in two around the ring's end.
 	var out []record
 	var r record
-	for s := from; s < to; s += t.step {
-		at := offset(tierIndex, s) - base
-		if at+recordBytes <= int64(len(ring)) && r.decode(ring[at:at+recordBytes], s) {
-			out = append(out, r)
+	piece := make([]byte, 0, min((to-from+t.step-1)/t.step, t.slots)*recordBytes)
+	for from < to {
+		slots := min((to-from+t.step-1)/t.step, t.slots-from/t.step%t.slots)
+		b := piece[:slots*recordBytes]
+		n, err := f.ReadAt(b, offset(tierIndex, from))
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil
 		}
+		for b = b[:n-n%recordBytes]; len(b) > 0; b = b[recordBytes:] {
+			if r.decode(b, from) {
+				out = append(out, r)
+			}
+			from, slots = from+t.step, slots-1
+		}
+		from += slots * t.step // the file ends before them
 	}
 	return out
 }

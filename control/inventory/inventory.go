@@ -3,7 +3,8 @@
 // from the journal's beginning at each start and follows it afterwards; it
 // holds nothing that is not in the journal.
 //
-// An Inventory may be read from many goroutines. What it returns is a copy.
+// An Inventory may be read from many goroutines. What it returns is as of that
+// moment and does not change; lists and maps in it are shared by all readers.
 package inventory
 
 import (
@@ -11,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"slices"
 	"sort"
@@ -125,6 +127,7 @@ type Cluster struct {
 	users      map[string]*EngineUser
 	parameters map[string]*string
 	secrets    map[string]string
+	shown      *Cluster // see clone; nil after each event
 }
 
 // User is a person who may sign in.
@@ -204,8 +207,11 @@ func (v *Inventory) apply(r journal.Recorded) error {
 	}
 	v.revs[r.Stream] = r.Revision
 	v.position = r.Position
-	if c := v.clusters[n.Cluster]; c != nil && r.Stream == Stream(n.Cluster) {
-		c.Revision = r.Revision
+	if c := v.clusters[n.Cluster]; c != nil {
+		if r.Stream == Stream(n.Cluster) {
+			c.Revision = r.Revision
+		}
+		c.shown = nil
 	}
 	close(v.moved)
 	v.moved = make(chan struct{})
@@ -383,28 +389,45 @@ func (v *Inventory) Position() uint64 {
 	return v.position
 }
 
+// clone is the cluster as it is given away. It is made once after each event:
+// those who look at all clusters many times a second share its lists and maps.
 func (c *Cluster) clone() Cluster {
-	d := *c
-	d.Members = slices.Clone(c.Members)
-	d.Operations = slices.Clone(c.Operations)
-	d.Stalls = slices.Clone(c.Stalls)
-	d.effective()
-	return d
+	if c.shown == nil {
+		d := *c
+		d.Members = slices.Clip(slices.Clone(c.Members))
+		d.Operations = slices.Clip(slices.Clone(c.Operations))
+		d.Stalls = slices.Clip(slices.Clone(c.Stalls))
+		d.effective()
+		d.Users = slices.Clip(d.Users)
+		c.shown = &d
+	}
+	return *c.shown
 }
 
-// Clusters returns all clusters, sorted by id.
+// Clusters returns all clusters, sorted by id. Their lists and maps are shared
+// and not to be changed.
 func (v *Inventory) Clusters() []Cluster {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	out := make([]Cluster, 0, len(v.clusters))
-	for _, c := range v.clusters {
-		out = append(out, c.clone())
+	for _, id := range slices.Sorted(maps.Keys(v.clusters)) {
+		out = append(out, v.clusters[id].clone())
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
 }
 
-// Cluster returns one cluster.
+// Engines returns the engine of each cluster, by the cluster's id.
+func (v *Inventory) Engines() map[string]string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := make(map[string]string, len(v.clusters))
+	for id, c := range v.clusters {
+		out[id] = c.Engine
+	}
+	return out
+}
+
+// Cluster returns one cluster. Its lists and maps are shared and not to be changed.
 func (v *Inventory) Cluster(id string) (Cluster, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

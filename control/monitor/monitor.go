@@ -9,6 +9,7 @@ package monitor
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -72,7 +73,7 @@ type key struct{ cluster, node string }
 type seen struct {
 	agentID  string
 	instance agent.InstanceReport
-	host     engine.HostFacts
+	host     *engine.HostFacts // of the report, shared by all that is in it
 	// at is when it was observed and received when its report came, both on
 	// our clock.
 	at, received time.Time
@@ -92,7 +93,7 @@ func New(o Options) *Monitor {
 
 // Run takes reports in until ctx ends.
 func (m *Monitor) Run(ctx context.Context) error {
-	reports, cancel := m.Reports.Subscribe(64)
+	reports, cancel := m.Reports.Subscribe(1024)
 	defer cancel()
 	for _, r := range m.Reports.Reports() {
 		m.take(r)
@@ -124,6 +125,7 @@ func (m *Monitor) take(r agent.Report) {
 	}
 	m.reports(&r)
 	m.promises(&r, received)
+	host := r.Host
 	for _, in := range r.Instances {
 		nodes := m.clusters[in.Cluster]
 		if nodes == nil {
@@ -135,7 +137,7 @@ func (m *Monitor) take(r agent.Report) {
 			s = &seen{}
 			nodes[in.Node] = s
 		}
-		s.agentID, s.instance, s.host, s.received = r.Agent, in, r.Host, received
+		s.agentID, s.instance, s.host, s.received = r.Agent, in, &host, received
 		if in.Observation != nil {
 			// The agent's own clock tells how old the look was when it reported.
 			s.at = received.Add(-max(0, r.At.Sub(in.Observation.At)))
@@ -188,29 +190,43 @@ func (m *Monitor) drop(k key) {
 
 // record adds this second's writes to the histories.
 func (m *Monitor) record() {
-	for _, c := range m.Inventory.Clusters() {
-		snap := m.snapshot(&c)
-		rate, known := Writes(&snap)
+	now := m.Now()
+	var roles []health.Node // of the cluster looked at: only what tells who is primary
+	for id, kind := range m.Inventory.Engines() {
 		m.mu.Lock()
-		h := m.history[c.ID]
-		if h == nil {
-			h = &ring{}
-			m.history[c.ID] = h
+		roles = roles[:0]
+		for _, v := range m.clusters[id] {
+			if o := v.instance.Observation; o != nil {
+				roles = append(roles, health.Node{Seen: o, SeenAge: now.Sub(v.at)})
+			}
 		}
-		now := m.Now().Unix()
-		switch {
-		case !known:
+		rate, known := Writes(&health.Snapshot{Engine: kind, Nodes: roles})
+		if !known {
 			rate = 0
 		}
-		if h.second != now {
-			h.second = now
-			h.values = append(h.values, rate)
-			h.values = h.values[max(0, len(h.values)-HistorySeconds):]
-		} else if len(h.values) > 0 {
-			h.values[len(h.values)-1] = rate
+		h := m.history[id]
+		if h == nil {
+			h = &ring{}
+			m.history[id] = h
 		}
+		h.put(now.Unix(), math.Round(rate*10)/10)
 		m.mu.Unlock()
 	}
+}
+
+// put sets the number of a second.
+func (h *ring) put(second int64, v float64) {
+	switch n := len(h.values); {
+	case h.second == second && n > 0:
+		h.values[n-1] = v
+		return
+	case n == HistorySeconds:
+		copy(h.values, h.values[1:])
+		h.values[n-1] = v
+	default:
+		h.values = append(h.values, v)
+	}
+	h.second = second
 }
 
 // Writes is the primary's writes per second; ok is false when not observed.
@@ -279,16 +295,15 @@ func node(now time.Time, v *seen, member inventory.Member) health.Node {
 	}
 	n.Agent, n.LastRole = v.agentID, v.lastRole
 	n.ReportAge = now.Sub(v.received)
-	host := v.host
-	n.Host, n.Disk, n.Process = &host, v.instance.Disk, v.instance.ProcessInfo
+	n.Host, n.Disk, n.Process = v.host, v.instance.Disk, v.instance.ProcessInfo
 	if v.instance.Address != "" {
 		n.Address = v.instance.Address
 	}
 	if n.Location == "" {
-		n.Location = host.Location
+		n.Location = v.host.Location
 	}
 	if n.Provider == "" {
-		n.Provider = host.Provider
+		n.Provider = v.host.Provider
 	}
 	if o := v.instance.Observation; o != nil {
 		n.Seen, n.SeenAge = o, now.Sub(v.at)

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"maps"
 	"slices"
@@ -36,6 +37,9 @@ const (
 	// promotableEvery is how often a cluster's nodes are judged for promotion:
 	// a full report each.
 	promotableEvery = 10 * time.Second
+	// forecastEvery is how often it is looked at how long disks last, in the
+	// history: they last for days.
+	forecastEvery = time.Minute
 	// DefaultGroup is how long a message waits for what happens with it.
 	DefaultGroup = 5 * time.Second
 	// keepResolved alerts are remembered after their end.
@@ -120,9 +124,10 @@ type ended struct {
 }
 
 type promotable struct {
-	at  time.Time
-	n   int
-	why string
+	at       time.Time
+	forecast time.Time // when how long the disks last was looked at
+	n        int
+	why      string
 }
 
 // New returns a keeper that has read nothing; give it each event of the
@@ -344,7 +349,17 @@ func (k *Keeper) facts(now time.Time) *alert.Facts {
 func (k *Keeper) slow(c *alert.Cluster, f *plan.Facts, now time.Time) {
 	p, ok := k.look[c.Cluster]
 	if !ok || now.Sub(p.at) >= promotableEvery {
-		p = promotable{at: now}
+		last := p.forecast
+		p = promotable{at: now, forecast: last}
+		if !ok {
+			p.at = now.Add(-spread(c.Cluster, promotableEvery))
+		}
+		foresee := k.Free != nil && now.Sub(last) >= forecastEvery
+		if foresee {
+			if p.forecast = now; !ok {
+				p.forecast = now.Add(-spread(c.Cluster, forecastEvery))
+			}
+		}
 		primary := f.Primary()
 		for i := range f.Nodes {
 			n := &f.Nodes[i]
@@ -357,11 +372,11 @@ func (k *Keeper) slow(c *alert.Cluster, f *plan.Facts, now time.Time) {
 			case p.why == "":
 				p.why = n.Name + " " + r.Reason
 			}
-			if k.Free != nil {
+			if foresee {
 				k.forecast(c.Cluster, n.Name, now)
 			}
 		}
-		if primary != nil && k.Free != nil {
+		if primary != nil && foresee {
 			k.forecast(c.Cluster, primary.Name, now)
 		}
 		if f.Running != "" {
@@ -375,6 +390,14 @@ func (k *Keeper) slow(c *alert.Cluster, f *plan.Facts, now time.Time) {
 			c.FullIn[f.Nodes[i].Name] = left
 		}
 	}
+}
+
+// spread puts what is due for many clusters at different moments of the time it
+// comes round in.
+func spread(cluster string, every time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(cluster)) // never fails
+	return every * time.Duration(h.Sum32()%64) / 64
 }
 
 func (k *Keeper) forecast(cluster, node string, now time.Time) {

@@ -132,13 +132,16 @@ func (f *Feed) Run(ctx context.Context, term uint64) error {
 
 // distribute sends what is due.
 func (f *Feed) distribute(ctx context.Context, all *sync.WaitGroup) {
-	reports := f.Reports.Reports()
 	f.book.mu.Lock()
 	settings := make([]Settings, 0, len(f.book.settings))
 	for _, s := range f.book.settings {
 		settings = append(settings, s)
 	}
 	f.book.mu.Unlock()
+	if len(settings) == 0 {
+		return
+	}
+	reports := f.Reports.Reports()
 	for _, s := range settings {
 		c, ok := f.Inventory.Cluster(s.Cluster)
 		agents := f.chosen(reports, &s)
