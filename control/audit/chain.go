@@ -50,7 +50,7 @@ func (c *Chain) Add(raw []byte) {
 		return
 	}
 	switch {
-	case storedHash(raw, r.Hash) != r.Hash:
+	case r.Hash == "" || storedHash(raw, r.Hash) != r.Hash:
 		bad("its hash does not cover what it says: it was changed after it was written")
 	case r.Prev != c.Hash && c.Records == 1:
 		bad("it names a record before it, and there is none: the beginning of the chain was taken out")
@@ -190,7 +190,7 @@ func readHeads(ctx context.Context, j journal.Journal) (all []Heads, bad *Bad, e
 			return nil // what follows proves nothing
 		}
 		var h Heads
-		if err := json.Unmarshal(r.Data, &h); err != nil || storedHash(r.Data, h.Hash) != h.Hash || h.Prev != prev {
+		if err := json.Unmarshal(r.Data, &h); err != nil || h.Hash == "" || storedHash(r.Data, h.Hash) != h.Hash || h.Prev != prev {
 			bad = &Bad{Cluster: HeadsStream, Index: len(all) + 1, Why: "the record of how far the chains had come was changed, or one before it was taken out"}
 			return nil
 		}
