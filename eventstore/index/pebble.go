@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -300,7 +301,7 @@ func decodeRow(stream string, key, value []byte) (Row, error) {
 		return r, errBadRow
 	}
 	count, m := binary.Uvarint(value[n+k:])
-	if m <= 0 || count == 0 || n+k+m != len(value) {
+	if m <= 0 || count == 0 || n+k+m != len(value) || count > math.MaxUint32 || length > math.MaxUint32 || r.First < 0 {
 		return r, errBadRow
 	}
 	r.Pos, r.Len, r.Count = pos, uint32(length), uint32(count)

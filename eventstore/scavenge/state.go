@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"baton/platform/vfs"
@@ -95,11 +96,16 @@ func loadStatus(fsys vfs.FS, dir string) (Status, error) {
 	if err != nil {
 		return s, fmt.Errorf("read how the last scavenge stands: %w", err)
 	}
-	// A file that cannot be read costs a scavenge from the beginning, no more.
-	if err := json.Unmarshal(data, &s); err != nil {
-		return Status{}, nil
+	return decodeStatus(data), nil
+}
+
+// decodeStatus reads the file. One that cannot be read, or says what cannot be,
+// costs a scavenge from the beginning, no more.
+func decodeStatus(data []byte) (s Status) {
+	if json.Unmarshal(data, &s) != nil || !slices.Contains([]Result{InProgress, Success, Stopped, Errored}, s.Result) || s.Options.check() != nil {
+		return Status{}
 	}
-	return s, nil
+	return s
 }
 
 func saveStatus(fsys vfs.FS, dir string, s Status) error {

@@ -208,7 +208,8 @@ func (s *Store) load(login string) (*account, error) {
 	}
 	_, err = s.reader.Stream(context.Background(), reader.StreamQuery{Stream: a.stream, FromEnd: true, Backwards: true, Count: 1}, func(e *reader.Event) error {
 		a.last = e.Revision // what was read, should the head have moved on
-		if err := json.Unmarshal(e.Data(), &a.record); err != nil || a.record.LoginName != login || e.Type != typeCreated && e.Type != typeUpdated {
+		var ok bool
+		if a.record, ok = decodeRecord(login, e.Type, e.Data()); !ok {
 			s.logger.Error("the account of a user cannot be read; it counts as missing until it is written anew", "stream", a.stream, "revision", e.Revision)
 			return nil
 		}
@@ -222,6 +223,14 @@ func (s *Store) load(login string) (*account, error) {
 		a.principal = &access.Principal{Name: login, Groups: a.record.Groups}
 	}
 	return a, nil
+}
+
+// decodeRecord reads an account's event; ok is false for one that is of no such account.
+func decodeRecord(login, kind string, data []byte) (r record, ok bool) {
+	if err := json.Unmarshal(data, &r); err != nil || r.LoginName != login || kind != typeCreated && kind != typeUpdated {
+		return record{}, false
+	}
+	return r, true
 }
 
 // Principal is an enabled account as this node knows it now; nil if there is none.
