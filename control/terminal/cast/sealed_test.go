@@ -13,7 +13,7 @@ import (
 	"baton/platform/seal"
 )
 
-func sealing(t *testing.T, key string) (func(id string) Seal, func(id string) Unseal) {
+func sealing(t testing.TB, key string) (func(id string) Seal, func(id string) Unseal) {
 	t.Helper()
 	box, err := seal.New([]byte(strings.Repeat(key, seal.KeySize)))
 	if err != nil {
