@@ -17,11 +17,16 @@ func failoverCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "failover CLUSTER [NODE]", Short: "Fail over by hand, when the primary is gone",
 		Long: "Fail over by hand, when the primary is gone and automatic failover does not act. Without NODE the replica that is\n" +
 			"furthest along takes over. With --accept-loss the policy's bound on loss does not count and a primary that still\n" +
-			"answers is ended; what only it holds is saved when it returns. That needs an admin.",
+			"answers is ended; what only it holds is saved when it returns. That needs an admin.\n\n" +
+			"In a cluster without leases nothing tells that a primary whose agent cannot be reached takes no writes. Switch its\n" +
+			"machine off, see that it stays off, and say so with its name: --old-primary-is-off NAME. The audit keeps who said so.\n" +
+			"It is refused while a host of the cluster still reaches it. If it was not true, writes that it takes meanwhile are\n" +
+			"saved and discarded when it comes back.",
 		Args: cobra.RangeArgs(1, 2)}
 	connect := clientFlags(cmd)
 	f := cmd.Flags()
 	accept := f.Bool("accept-loss", false, "accept that writes may be lost (a forced promotion)")
+	off := f.String("old-primary-is-off", "", "with --accept-loss: the name of the old primary, whose machine you switched off")
 	confirm := f.String("confirm", "", "the node's name again, or the cluster's without NODE, instead of typing it")
 	reason := f.String("reason", "", "why, for the audit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -29,7 +34,7 @@ func failoverCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r := api.FailoverRequest{AcceptLoss: *accept, Reason: *reason}
+		r := api.FailoverRequest{AcceptLoss: *accept, OldPrimaryIsOff: *off, Reason: *reason}
 		want := args[0]
 		if len(args) == 2 {
 			r.Node, want = args[1], args[1]
@@ -119,9 +124,10 @@ func whatIfCommand() *cobra.Command {
 }
 
 func lostWritesCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "lost-writes CLUSTER", Short: "What was saved of former primaries before they became replicas",
-		Long: "What was saved of former primaries before they became replicas. It is kept until somebody removes it: --remove ID takes\n" +
-			"one away for good, which needs an admin and the node's name.",
+	cmd := &cobra.Command{Use: "lost-writes CLUSTER", Short: "What was saved of nodes that held writes alone",
+		Long: "What was saved of former primaries before they became replicas, of second primaries before they were demoted, and of\n" +
+			"replicas that held more than the primary they follow now. It is kept until somebody removes it: --remove ID takes one\n" +
+			"away for good, which needs an admin and the node's name.",
 		Args: cobra.ExactArgs(1)}
 	connect := clientFlags(cmd)
 	remove := cmd.Flags().String("remove", "", "the id of what is removed for good")
@@ -157,7 +163,7 @@ func lostWritesCommand() *cobra.Command {
 			return c.writeJSON(v)
 		}
 		if len(v.Bundles) == 0 {
-			fmt.Fprintln(c.out, "Nothing is kept that former primaries held alone")
+			fmt.Fprintln(c.out, "Nothing is kept that a node held alone")
 			return nil
 		}
 		rows := [][]string{{"ID", "NODE", "GENERATION", "AT", "SIZE", "HOST", "FILE"}}

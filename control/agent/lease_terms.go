@@ -77,7 +77,8 @@ const (
 	// ActionKeepData{reason}: saves a copy of the node's data beside it before a
 	// full resynchronization would throw it away. Values as of ActionRejoin.
 	ActionKeepData = "keep-data"
-	// ActionDropKept{generation}: removes what either of the two saved of the
-	// order's node in that generation. Values: "bytes" that were freed.
+	// ActionDropKept{generation[,file]}: removes what either of the two saved of
+	// the order's node in that generation: the file of that name and those beside
+	// it, or all. Values: "bytes" that were freed.
 	ActionDropKept = "drop-kept"
 )

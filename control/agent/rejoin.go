@@ -53,7 +53,7 @@ func rejoin(ctx context.Context, a *Agent, o Order) (map[string]string, error) {
 	}
 	values := map[string]string{"bundle": "", "position": at.Values["offset"]}
 	if at.Values["role"] == string(engine.RolePrimary) && bundle && !within(at.Values, o.Action) {
-		if values, err = a.keep(ctx, w, o); err != nil {
+		if values, err = a.keepHeld(ctx, w, o); err != nil {
 			return nil, err
 		}
 		values["position"] = at.Values["offset"]
@@ -116,8 +116,12 @@ func dropKept(_ context.Context, a *Agent, o Order) (map[string]string, error) {
 	}
 	var freed int64
 	var files []string
+	only := o.Action.Arg("file")
 	for n := range maxBundles {
 		file := numbered(path, n+1)
+		if only != "" && only != filepath.Base(file) {
+			continue
+		}
 		files = append(files, file, strings.TrimSuffix(file, ".rdb")+".aof", file+standsSuffix)
 	}
 	for _, file := range files {

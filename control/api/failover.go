@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -40,8 +39,11 @@ type FailoverRequest struct {
 	Node      string `json:"node,omitempty" maxLength:"63" doc:"the node wanted; empty: the one furthest along"`
 	TypedName string `json:"typedName" maxLength:"63" doc:"the node's name, or the cluster's where no node is named"`
 	// AcceptLoss makes it a forced promotion, which needs an admin.
-	AcceptLoss bool   `json:"acceptLoss,omitempty"`
-	Reason     string `json:"reason,omitempty" maxLength:"1000"`
+	AcceptLoss bool `json:"acceptLoss,omitempty"`
+	// OldPrimaryIsOff counts where no lease tells that the old primary takes no
+	// writes and its agent cannot end it.
+	OldPrimaryIsOff string `json:"oldPrimaryIsOff,omitempty" maxLength:"63" doc:"with acceptLoss: the old primary's name, by which who asks says that its machine is switched off and stays so; kept in the audit"`
+	Reason          string `json:"reason,omitempty" maxLength:"1000"`
 }
 
 // PauseRequest turns automatic failover off for a while.
@@ -55,17 +57,18 @@ type OperationStarted struct {
 	OperationID string `json:"operationId"`
 }
 
-// LostWrites are what was saved of former primaries.
+// LostWrites are what was saved of nodes before they were told to follow
+// somebody who may hold less.
 type LostWrites struct {
 	Bundles []LostWritesBundle `json:"bundles" doc:"newest first"`
 }
 
-// LostWritesBundle is everything one former primary held before it became a
-// replica.
+// LostWritesBundle is everything one node held then: a former primary that came
+// back, a second primary, a replica that was ahead.
 type LostWritesBundle struct {
 	ID         string    `json:"id" doc:"to remove it by"`
 	Node       string    `json:"node"`
-	Generation Int64     `json:"generation" doc:"that took over from it"`
+	Generation Int64     `json:"generation" doc:"in whose name it was saved"`
 	At         time.Time `json:"at"`
 	Bytes      int64     `json:"bytes"`
 	Host       string    `json:"host"`
@@ -116,8 +119,8 @@ func (s *Server) failoverRoutes() {
 	add(s, "failover", "POST", "/clusters/{id}/failover", "Fail over by hand; with acceptLoss a forced promotion", s.postFailover)
 	add(s, "failover-pause", "POST", "/clusters/{id}/failover/pause", "Turn automatic failover off for a while", s.postFailoverPause)
 	add(s, "failover-acknowledge", "POST", "/clusters/{id}/failover/acknowledge", "Acknowledge the last automatic failover, which ends the cool-down", s.postFailoverAcknowledge)
-	add(s, "lost-writes", "GET", "/clusters/{id}/lost-writes", "What was saved of former primaries", s.getLostWrites)
-	add(s, "lost-writes-remove", "POST", "/clusters/{id}/lost-writes/{bundle}/remove", "Remove for good what was saved of a former primary", s.postRemoveLostWrites)
+	add(s, "lost-writes", "GET", "/clusters/{id}/lost-writes", "What was saved of nodes that held writes alone", s.getLostWrites)
+	add(s, "lost-writes-remove", "POST", "/clusters/{id}/lost-writes/{bundle}/remove", "Remove for good what was saved of a node", s.postRemoveLostWrites)
 	add(s, "what-if", "GET", "/clusters/{id}/what-if", "What would happen if a node died now", s.getWhatIf)
 }
 
@@ -171,11 +174,22 @@ func (s *Server) postFailover(ctx context.Context, in *failoverInput) (*status[O
 				Detail: "a promotion that may lose writes needs an admin", Fix: "ask an admin, or fail over without accepting loss"})
 		}
 	}
+	if in.Body.OldPrimaryIsOff != "" {
+		what += ", saying that " + printable(in.Body.OldPrimaryIsOff) + " is switched off"
+	}
 	id, err := s.Keeper.Begin(ctx, keeper.Request{Cluster: in.ID, Node: in.Body.Node, TypedName: in.Body.TypedName, AcceptLoss: in.Body.AcceptLoss,
-		Reason: in.Body.Reason, Who: w.Who})
-	if errors.Is(err, keeper.ErrAnswers) {
+		OldPrimaryIsOff: in.Body.OldPrimaryIsOff, Reason: in.Body.Reason, Who: w.Who})
+	var name *keeper.OldNameError
+	switch {
+	case errors.Is(err, keeper.ErrAnswers):
 		err = &Problem{Title: "The primary answers", Status: http.StatusConflict, Code: "primary-answers", Detail: err.Error(),
 			Fix: "promote the node instead, which loses nothing"}
+	case errors.Is(err, keeper.ErrOffAlone):
+		err = &Problem{Title: "The loss is not accepted", Status: http.StatusUnprocessableEntity, Code: CodeBadRequest, Detail: err.Error(),
+			Fix: "accept the loss as well, or leave out that the old primary is off"}
+	case errors.As(err, &name):
+		err = &Problem{Title: "That is not the old primary", Status: http.StatusUnprocessableEntity, Code: CodeTypedName, Detail: err.Error(),
+			Fix: "type the name of the machine that you switched off"}
 	}
 	if err != nil {
 		return nil, s.refuse(ctx, in.ID, in.Body.Node, what, err)
@@ -281,8 +295,6 @@ func (s *Server) getWhatIf(ctx context.Context, in *whatIfInput) (*body[WhatIf],
 	if a.Decision.Kind == failover.Failover || a.Decision.Kind == failover.Restart {
 		out.Next = a.Decision.Node
 	}
-	if a.Decision.Kind == failover.Failover {
-		out.LossBound = fmt.Sprint(a.Decision.Loss)
-	}
+	out.LossBound = a.Loss
 	return &body[WhatIf]{out}, nil
 }

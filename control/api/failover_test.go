@@ -14,6 +14,8 @@ import (
 
 	"baton/control/agent"
 	"baton/control/audit"
+	"baton/control/executor"
+	"baton/control/failover"
 	"baton/control/journal"
 	"baton/control/keeper"
 	"baton/platform/auth"
@@ -160,6 +162,57 @@ func TestFailoverRoutes(t *testing.T) {
 		"refused|cli|tried to force a promotion of b", "refused|cli|tried to acknowledge")
 }
 
+// TestForcedWithoutALease: where nothing tells that the old primary is silent, a
+// forced promotion needs the word of an admin, by the old primary's name; it is
+// refused while what is seen contradicts it, and the audit keeps it.
+func TestForcedWithoutALease(t *testing.T) {
+	s := newSite(t)
+	root := rootOf(s)
+	keepLeases(t, s)
+	const path = "/clusters/c/failover"
+	force := func(off string) map[string]any {
+		return map[string]any{"node": "b", "typedName": "b", "acceptLoss": true, "oldPrimaryIsOff": off, "reason": "its host burned"}
+	}
+	s.refused(422, CodeBadRequest, "POST", path, `{"node":"b","typedName":"b","oldPrimaryIsOff":"a"}`, root)
+	s.refused(422, CodeTypedName, "POST", path, force("s"), root)
+	s.refused(403, CodeForbidden, "POST", path, force("a"), operator)
+	says := func(code string, off string) {
+		t.Helper()
+		if p := s.refused(409, CodeRefused, "POST", path, force(off), root); len(p.Refusals) == 0 || p.Refusals[0].Code != code {
+			t.Errorf("saying that %q is off: %+v", off, p)
+		}
+	}
+	says(failover.CodeStillAnswers, "a")
+	c, _ := s.inv.Cluster("c")
+	f, _ := s.srv.Monitor.Facts("c")
+	s.srv.Keeper.Saw(&c, &f) // as the guard of roles does
+	s.agents.mu.Lock()
+	s.agents.down["a"] = true
+	s.agents.mu.Unlock()
+	s.eventually("it is seen to be gone", func() bool {
+		snap, _ := s.srv.Monitor.Snapshot("c")
+		return snap.Primary() == nil && !snap.Node("b").Seen.LinkUp
+	})
+	says(failover.CodeNotSilent, "")
+	if p := s.refused(409, CodeRefused, "POST", path, `{"typedName":"c"}`, operator); len(p.Refusals) != 1 || p.Refusals[0].Code != failover.CodeNoLease {
+		t.Errorf("not forced: %+v", p)
+	}
+	if w := get[WhatIf](s, "GET", "/clusters/c/what-if?node=a", nil, viewer); w.LossBound == "" {
+		t.Errorf("nothing is said of the loss: %+v", w)
+	}
+	begun := get[OperationStarted](s, "POST", path, force("a"), root)
+	var o Operation
+	s.eventually("it is over", func() bool {
+		o = get[Operation](s, "GET", "/operations/"+begun.OperationID, nil, viewer)
+		return o.EndedAt != nil
+	})
+	if o.State != "done" || !strings.Contains(o.Outcome, "b took over from a") || !strings.Contains(o.Outcome, "root said at 20") {
+		t.Errorf("%s: %s", o.State, o.Outcome)
+	}
+	s.audited("done|root|said that a is switched off|for operation "+begun.OperationID+": its host burned", "done|root|forced b to be primary in place of a",
+		"refused|root|tried to force a promotion of b, saying that a is switched off")
+}
+
 // TestLostWritesRoutes: what was saved is listed, and removed only by an admin
 // who types the node's name, where its host can be asked; that is audited.
 func TestLostWritesRoutes(t *testing.T) {
@@ -213,6 +266,25 @@ func TestLostWritesRoutes(t *testing.T) {
 	}
 	hub.mu.Unlock()
 	s.refused(404, CodeNotFound, "POST", remove, `{"typedName":"b"}`, root)
+	// A file of a second primary, listed by what had it saved; tried again it is the same file.
+	for _, id := range []string{"fix-1", "fix-2"} {
+		if err := s.srv.Keeper.Kept(context.Background(), executor.Saved{Cluster: "c", Node: "s", Generation: 5, Operation: id, Path: "/x/lost-writes-c-s-5-2.rdb", Bytes: 30, Why: "everything s held"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.eventually("it is listed, once", func() bool {
+		list = get[LostWrites](s, "GET", "/clusters/c/lost-writes", nil, viewer)
+		return len(list.Bundles) > 1
+	})
+	if b := list.Bundles[0]; len(list.Bundles) != 2 || b.ID != "fix-1" || b.Host != "host-1" || b.Bytes != 30 || b.Sentence != "everything s held, is in /x/lost-writes-c-s-5-2.rdb" {
+		t.Errorf("%+v", list)
+	}
+	get[LostWrites](s, "POST", "/clusters/c/lost-writes/fix-1/remove", `{"typedName":"s"}`, root)
+	hub.mu.Lock()
+	if d := hub.drops[len(hub.drops)-1]; d.Node != "s" || d.Action.Arg("generation") != "5" || d.Action.Arg("file") != "lost-writes-c-s-5-2.rdb" {
+		t.Errorf("order %+v", d)
+	}
+	hub.mu.Unlock()
 	s.audited("done|root|removed the lost writes of b|/x/lost-writes-c-b-3.rdb on host-1, 10 bytes, of generation 3: read",
 		audit.Refused+"|root|tried to remove the lost writes op-2")
 	if _, bad := s.inv.VerifyAudit("c"); bad >= 0 {

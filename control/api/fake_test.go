@@ -78,7 +78,7 @@ func (f *fakeAgents) Reports() map[string]agent.Report {
 	yes, no, zero, ms := true, false, int64(0), 0.3
 	for _, n := range []string{"a", "b", "s"} {
 		o := &engine.Observation{At: now, Cluster: "c", Node: n, Engine: engine.Redis, Up: !f.down[n], Role: engine.RoleReplica, ReplicaOf: addresses[f.primary],
-			EngineVersion: "7.0.15", Position: 100, LinkUp: true, History: "h", WritesPerSecond: 12, Priority: 100,
+			EngineVersion: "7.0.15", Position: 100, LinkUp: !f.down[f.primary], History: "h", WritesPerSecond: 12, Priority: 100,
 			Facts: engine.Facts{QueryMs: &ms, Loading: &no, PersistOK: &yes, FailoverRunning: &no, DataSaving: &no, SyncNeeded: &zero, Reach: map[string]engine.Reach{}}}
 		for _, a := range addresses {
 			o.Facts.Reach[a] = engine.Reach{OK: true, RTTMs: 0.2}
@@ -113,6 +113,11 @@ func (f *fakeAgents) Order(ctx context.Context, _ string, o agent.Order) (agent.
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for n, addr := range addresses {
+		if o.Action.Name == engine.CheckAuth && o.Action.Arg("addr") == addr && f.down[n] {
+			return agent.Result{Code: engine.CodeUnreachable, Detail: addr + " does not answer from this host"}, nil
+		}
+	}
 	v := map[string]string{"offset": "100", "replid": "h", "stable": "true", "waitedMs": "0", "syncFull": "0", "kicked": "2",
 		"acked": "50", "readBack": "50", "lost": "0", "complete": "true", "longestGapMs": "11.5"}
 	v["role"] = string(engine.RoleReplica)

@@ -50,7 +50,8 @@ const (
 	ProbeRead = "probe-read"
 	// CheckAuth{addr}: logs in to addr with the very credentials this instance
 	// replicates with, from this host, and asks for its role.
-	// Values: "rttMs", "user". Fails with CodeAuth or CodeUnreachable.
+	// Values: "rttMs", "user". Fails with CodeAuth, CodeUnreachable, or CodeTimeout
+	// where something takes the connection and does not answer.
 	CheckAuth = "check-auth"
 	// KeepData{out}: saves everything the running instance holds to the file
 	// out on its host. Values: "bytes".

@@ -10,6 +10,7 @@ import (
 	"baton/control/agent"
 	"baton/control/engine"
 	"baton/control/failover"
+	"baton/control/inventory"
 	"baton/control/lease"
 	"baton/control/operation"
 	"baton/control/plan"
@@ -46,6 +47,11 @@ type Leases interface {
 	// Failover gathers what the choice depends on; ok is false for an unknown
 	// cluster.
 	Failover(cluster string) (f failover.Facts, ok bool)
+	// Saw takes in a cluster as it was looked at, so that the position of a
+	// primary without a lease is known should it be lost.
+	Saw(c *inventory.Cluster, f *plan.Facts)
+	// Kept lists what was saved of a node, durably.
+	Kept(ctx context.Context, s Saved) error
 }
 
 // failoverPatience is how long a step of a failover is tried after the point of
@@ -64,9 +70,9 @@ const leasePoll = 10 * time.Millisecond
 // said so, or its lease is over on our clock.
 func awaitSilence(ctx context.Context, r *run) (outcome, error) {
 	l, a, g := r.e.Leases, r.op.Plan.From, r.op.Plan.Generation
-	if l == nil || !l.Managed(r.op.Plan.Cluster) {
+	if !r.leased() {
 		if r.op.Plan.Arg(failover.ArgAcceptLoss) == "true" {
-			return stopOld(ctx, r)
+			return silence(ctx, r)
 		}
 		return outcome{}, fmt.Errorf("the cluster has no lease, so it cannot be known that %s takes no writes", a)
 	}
@@ -97,26 +103,14 @@ func lengthOf(r *run) time.Duration {
 	return within
 }
 
-// stopOld ends the old primary of a cluster without a lease, when a person
-// accepts loss. It must be confirmed: what cannot be reached cannot be known to
-// be silent.
-func stopOld(ctx context.Context, r *run) (outcome, error) {
-	a := r.op.Plan.From
-	f, _ := r.e.Facts.Facts(r.op.Plan.Cluster)
-	n := f.Node(a)
-	if n == nil || n.Process == nil || n.Process.Name == "" {
-		return outcome{}, fmt.Errorf("%s is not started by an agent of ours and the cluster has no lease: stop it yourself, then try again", a)
+func grantAgain(ctx context.Context, r *run) (string, error) {
+	if r.value(failover.StepFence, "stopped") == "true" {
+		return r.startOld(ctx)
 	}
-	if _, err := r.order(ctx, a, agent.ActionProcessStop, 15*time.Second, "name", n.Process.Name, "graceMs", "1"); err != nil {
-		return outcome{}, fmt.Errorf("%s could not be stopped, so it cannot be known that it takes no writes: %w", a, err)
+	if !r.leased() {
+		return "nothing was changed", nil
 	}
-	return outcome{detail: a + " was stopped by its agent"}, nil
-}
-
-func grantAgain(_ context.Context, r *run) (string, error) {
-	if r.e.Leases != nil {
-		r.e.Leases.Unbar(r.op.Plan.Cluster, r.op.Plan.Generation)
-	}
+	r.e.Leases.Unbar(r.op.Plan.Cluster, r.op.Plan.Generation)
 	return "renewals are granted again", nil
 }
 
@@ -188,6 +182,9 @@ func (r *run) positions(ctx context.Context) (*failover.Facts, []failover.Candid
 func (r *run) failoverFacts() failover.Facts {
 	if r.e.Leases != nil {
 		if f, ok := r.e.Leases.Failover(r.op.Plan.Cluster); ok {
+			if f.Primary == "" {
+				f.Primary = r.op.Plan.From // of a cluster whose primary no operation named
+			}
 			return f
 		}
 	}
@@ -276,7 +273,11 @@ func keepAhead(ctx context.Context, r *run) (outcome, error) {
 	}
 	var kept []string
 	errs := each(ahead, func(n string) error {
-		_, err := r.order(ctx, n, agent.ActionKeepData, 30*time.Second)
+		v, err := r.order(ctx, n, agent.ActionKeepData, 30*time.Second)
+		if err == nil {
+			r.e.kept(ctx, Saved{Cluster: r.op.Plan.Cluster, Node: n, Generation: r.op.Generation, Operation: r.op.Operation + "-" + n,
+				Why: fmt.Sprintf("everything %s held when %s, which holds less, became the primary", n, r.op.Candidate)}, v)
+		}
 		return err
 	})
 	for _, n := range ahead {
@@ -324,6 +325,9 @@ func (r *run) withoutOld() bool {
 // failedOver is the sentence of a failover that is done.
 func failedOver(r *run) string {
 	s := fmt.Sprintf("%s took over from %s: %s", r.op.Candidate, r.op.Plan.From, r.value(failover.StepRead, "loss"))
+	if r.saidOff() {
+		s += "; " + r.wordOf()
+	}
 	if v := r.value(plan.StepVerify, "attention"); v != "" {
 		s += ". Needs attention: " + v
 	}
@@ -344,11 +348,10 @@ func lossOf(r *run, state operation.State) (*operation.Stall, *operation.Proof) 
 // writes any more: its agent said that its engine is gone and stays stopped, or
 // its own lease is over.
 func (r *run) lostAgain() bool {
-	l := r.e.Leases
-	if l == nil || !r.op.Past || !l.Managed(r.op.Plan.Cluster) {
+	if !r.op.Past || !r.leased() {
 		return false
 	}
-	f, ok := l.Failover(r.op.Plan.Cluster)
+	f, ok := r.e.Leases.Failover(r.op.Plan.Cluster)
 	return ok && f.Lease.Generation == r.op.Generation && (f.Lease.State == lease.Released || f.Lease.State == lease.Expired)
 }
 
@@ -358,10 +361,9 @@ func (r *run) leased() bool { l := r.e.Leases; return l != nil && l.Managed(r.op
 // overByLease tells that an old primary that cannot be reached surely takes no
 // writes any more, because its lease is over.
 func (r *run) overByLease() bool {
-	l := r.e.Leases
-	if l == nil || !r.op.Past || !l.Managed(r.op.Plan.Cluster) {
+	if !r.op.Past || !r.leased() {
 		return false
 	}
-	free, _ := l.Free(r.op.Plan.Cluster, r.op.Plan.Generation)
+	free, _ := r.e.Leases.Free(r.op.Plan.Cluster, r.op.Plan.Generation)
 	return free
 }

@@ -88,6 +88,9 @@ func (g *guarding) look(ctx context.Context, c *inventory.Cluster) {
 	if !ok {
 		return
 	}
+	if g.e.Leases != nil {
+		g.e.Leases.Saw(c, &f)
+	}
 	mf := g.e.mendFacts(c, &f)
 	g.mu.Lock()
 	s := g.states[c.ID]
@@ -288,6 +291,7 @@ func (e *Executor) correct(ctx context.Context, c *inventory.Cluster, d mend.Cor
 		if err == nil && res.OK() {
 			if action.Name == agent.ActionKeepData && res.Values["bundle"] != "" {
 				why = "; what it held is saved in " + res.Values["bundle"]
+				e.kept(ctx, Saved{Cluster: c.ID, Node: d.Node, Generation: c.Generation, Operation: id, Why: heldAs(c, d)}, res.Values)
 			}
 			continue
 		}

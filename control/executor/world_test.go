@@ -270,6 +270,10 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		var args []string
+		if a.Arg("args") == "[]" { // in the role its file holds
+			n.up, n.held = true, false
+			return agent.Result{}
+		}
 		if err := json.Unmarshal([]byte(a.Arg("args")), &args); err != nil || len(args) != 3 || args[0] != "--replicaof" {
 			return refused(engine.CodeBadAction, "args %s", a.Arg("args"))
 		}
@@ -371,7 +375,11 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		to.role, to.of = engine.RolePrimary, ""
 		w.term++
 		return agent.Result{Values: map[string]string{"leader": to.name, "term": strconv.FormatUint(w.term, 10), "tookMs": "3.5"}}
-	case engine.CheckAuth, engine.ProbeWrite, engine.ProbeRead, engine.Configure:
+	case engine.CheckAuth:
+		if m := w.at(a.Arg("addr")); m != nil && !m.up {
+			return refused(engine.CodeUnreachable, "%s does not answer from this host", m.addr)
+		}
+	case engine.ProbeWrite, engine.ProbeRead, engine.Configure:
 	case engine.SetUser, engine.DropUser:
 		w.things[n.name+"/"+a.Arg("name")] = a.Name == engine.SetUser
 	case engine.ReadSync:

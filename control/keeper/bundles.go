@@ -2,14 +2,18 @@ package keeper
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"time"
 
 	"baton/control/agent"
 	"baton/control/audit"
 	"baton/control/executor"
+	"baton/control/health"
+	"baton/control/journal"
 )
 
 // Refusals of RemoveBundle. Nothing was removed.
@@ -32,7 +36,33 @@ type bundleRemoved struct {
 	Who       string    `json:"who"`
 }
 
-// Bundles are the writes that were saved of former primaries, oldest first.
+// Kept implements executor.Leases: it lists a file that a correction or an
+// operation had saved.
+func (k *Keeper) Kept(ctx context.Context, s executor.Saved) error {
+	b := Bundle{Node: s.Node, Generation: s.Generation, At: k.Now(), Operation: s.Operation, Path: s.Path, Bytes: s.Bytes, Commands: -1,
+		Sentence: s.Why + ", is in " + s.Path}
+	if f, ok := k.Facts(s.Cluster); ok {
+		if n := f.Node(s.Node); n != nil {
+			b.Host = hostOf(n)
+		}
+	}
+	data, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	_, err = k.Journal.Append(ctx, stream(s.Cluster), journal.Any, journal.Event{Type: eventKept, Data: data})
+	return err
+}
+
+// hostOf is the name of a node's host, or of its agent where that is not known.
+func hostOf(n *health.Node) string {
+	if n.Host != nil && n.Host.Name != "" {
+		return n.Host.Name
+	}
+	return n.Agent
+}
+
+// Bundles are the files of what nodes held alone, oldest first.
 func (k *Keeper) Bundles(cluster string) []Bundle { return k.Memory.Bundles(cluster) }
 
 // RemoveBundle removes saved writes for good: they expire by hand only. id is
@@ -62,7 +92,7 @@ func (k *Keeper) RemoveBundle(ctx context.Context, cluster, id, typed, reason st
 	k.mu.Lock()
 	term := k.term
 	k.mu.Unlock()
-	args := map[string]string{"generation": strconv.FormatUint(b.Generation, 10)}
+	args := map[string]string{"generation": strconv.FormatUint(b.Generation, 10), "file": filepath.Base(b.Path)}
 	if err := k.order(ctx, &c, term, b.Node, agent.ActionDropKept, removeBundleTime, args, nil); err != nil {
 		return *b, fmt.Errorf("remove what was saved of %s on %s: %w", b.Node, b.Host, err)
 	}

@@ -117,9 +117,20 @@ func (k *Keeper) tell(c *inventory.Cluster, f *plan.Facts) {
 	}
 }
 
+// Saw implements executor.Leases: clusters with a lease are looked at more often
+// by the keeper itself.
+func (k *Keeper) Saw(c *inventory.Cluster, f *plan.Facts) {
+	if c.Engine == engine.Redis && !managed(c) {
+		k.sample(c, f)
+	}
+}
+
 // sample keeps the primary's position.
 func (k *Keeper) sample(c *inventory.Cluster, f *plan.Facts) {
 	n := f.Node(c.ShouldBe)
+	if c.ShouldBe == "" {
+		n = f.Primary()
+	}
 	if n == nil || !n.Up() || n.Role() != engine.RolePrimary {
 		return
 	}
@@ -378,11 +389,7 @@ func (k *Keeper) bringBack(ctx context.Context, c *inventory.Cluster, f *plan.Fa
 				}
 			}
 		}
-		term, host := k.term, n.Agent
-		if n.Host != nil && n.Host.Name != "" {
-			host = n.Host.Name
-		}
-		name := n.Name
+		term, host, name := k.term, hostOf(n), n.Name
 		k.mu.Unlock()
 		go func() {
 			var v map[string]string

@@ -17,6 +17,7 @@ const (
 	eventPaused        = "failover-paused"
 	eventAcknowledged  = "failover-acknowledged"
 	eventRejoined      = "primary-rejoined"
+	eventKept          = "lost-writes-kept"
 	eventBundleRemoved = "lost-writes-removed"
 )
 
@@ -49,12 +50,14 @@ type acknowledged struct {
 	Who string    `json:"who"`
 }
 
-// Bundle is what was saved of a former primary before it became a replica.
+// Bundle is what was saved of a node before it was told to follow somebody who
+// may hold less: of a former primary that came back, of a second primary, of a
+// replica that was ahead.
 type Bundle struct {
 	Node       string    `json:"node"`
-	Generation uint64    `json:"generation,string"` // that took over from it
+	Generation uint64    `json:"generation,string"` // in whose name it was saved
 	At         time.Time `json:"at"`
-	Operation  string    `json:"operation"`
+	Operation  string    `json:"operation"` // names it among the cluster's
 	Host       string    `json:"host"`
 	Path       string    `json:"path"` // on Host; "" when nothing had to be saved
 	Bytes      int64     `json:"bytes"`
@@ -117,9 +120,12 @@ func (m *Memory) Take(r journal.Recorded) {
 		var b Bundle
 		if json.Unmarshal(r.Data, &b) == nil {
 			c.rejoined[b.Operation] = true
-			if b.Path != "" {
-				c.bundles = append(c.bundles, b)
-			}
+			c.kept(b)
+		}
+	case eventKept:
+		var b Bundle
+		if json.Unmarshal(r.Data, &b) == nil {
+			c.kept(b)
 		}
 	case eventBundleRemoved:
 		var gone bundleRemoved
@@ -127,6 +133,15 @@ func (m *Memory) Take(r journal.Recorded) {
 			c.bundles = slices.DeleteFunc(slices.Clone(c.bundles), func(b Bundle) bool { return b.Operation == gone.Operation })
 		}
 	}
+}
+
+// kept takes a bundle in. A file that is listed already, because what had it
+// saved was tried again, stays listed under its first name.
+func (c *remembered) kept(b Bundle) {
+	if b.Path == "" || slices.ContainsFunc(c.bundles, func(was Bundle) bool { return was.Node == b.Node && was.Path == b.Path }) {
+		return
+	}
+	c.bundles = append(c.bundles, b)
 }
 
 // of returns what is known of a cluster; its slices and maps are copies.

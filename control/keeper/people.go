@@ -23,7 +23,19 @@ var (
 	ErrPause = errors.New("a pause lasts from 1 minute to 7 days; 0 ends it")
 	// ErrNothingToAcknowledge: there was no automatic failover.
 	ErrNothingToAcknowledge = errors.New("there is no automatic failover to acknowledge")
+	// ErrOffAlone: that the old primary is off is said of forced promotions only.
+	ErrOffAlone = errors.New("that the old primary is off counts only where the loss is accepted too")
 )
+
+// OldNameError is a name typed for the old primary that is not its name.
+type OldNameError struct{ Typed, Primary string }
+
+func (e *OldNameError) Error() string {
+	if e.Primary == "" {
+		return "it is not known which node the primary was"
+	}
+	return fmt.Sprintf("the old primary is %s, not %q", e.Primary, e.Typed)
+}
 
 // Status is how lease and automatic failover of a cluster stand.
 type Status struct {
@@ -112,6 +124,9 @@ type Answer struct {
 	Sentence string
 	Decision failover.Decision
 	Steps    []string
+	// Loss is what may be missing on the node that would follow, by itself or by
+	// hand; "" where there is none.
+	Loss string
 }
 
 // WhatIf answers what would happen if the host of a node died now, by the very
@@ -140,7 +155,7 @@ func (k *Keeper) WhatIf(cluster, node string) (Answer, error) {
 	a := Answer{Decision: d, Sentence: sentence(&f, node, d)}
 	if d.Kind == failover.Failover {
 		p := failover.Plan(&f, d, false, "")
-		a.Steps = failover.Steps(&p)
+		a.Steps, a.Loss = failover.Steps(&p), d.Loss.String()
 	}
 	return a, nil
 }
@@ -157,11 +172,12 @@ func (k *Keeper) whatIfOff(f *failover.Facts, node string) Answer {
 	f.Policy.Failover = failover.BoundedLoss
 	f.Lease.State, f.Enrolled, f.Quorum = lease.Expired, true, true
 	would := failover.WhatIf(f, node)
-	s := "Writes would stop: automatic failover is off for this cluster. A person would have to promote a replica"
+	a := Answer{Decision: d, Sentence: "Writes would stop: automatic failover is off for this cluster. A person would have to promote a replica"}
 	if would.Kind == failover.Failover {
-		s += fmt.Sprintf(", best %s (%s)", would.Node, would.Loss)
+		a.Loss = would.Loss.String()
+		a.Sentence += fmt.Sprintf(", best %s (%s)", would.Node, would.Loss)
 	}
-	return Answer{Decision: d, Sentence: s}
+	return a
 }
 
 func sentence(f *failover.Facts, node string, d failover.Decision) string {
@@ -191,15 +207,24 @@ type Request struct {
 	// AcceptLoss makes it a forced promotion: the bound on loss does not count,
 	// and a primary that still answers is ended.
 	AcceptLoss bool
-	Reason     string
-	Who        audit.Who
+	// OldPrimaryIsOff is the old primary's name as somebody typed it who says that
+	// its machine is switched off; "" where nobody does. It counts where no lease
+	// and no agent make sure that it takes no writes.
+	OldPrimaryIsOff string
+	Reason          string
+	Who             audit.Who
 }
 
 // Begin begins a failover that a person asked for and returns its operation.
+// Errors beside those of executor.Submit: ErrAnswers, ErrOffAlone,
+// *OldNameError.
 func (k *Keeper) Begin(ctx context.Context, r Request) (string, error) {
 	c, ok := k.Inventory.Cluster(r.Cluster)
 	if !ok {
 		return "", executor.ErrUnknownCluster
+	}
+	if r.OldPrimaryIsOff != "" && !r.AcceptLoss {
+		return "", ErrOffAlone
 	}
 	want := r.Cluster
 	if r.Node != "" {
@@ -210,25 +235,56 @@ func (k *Keeper) Begin(ctx context.Context, r Request) (string, error) {
 	if r.AcceptLoss {
 		s.Kind = operation.ForcedPromotion
 	}
-	s.Build = func(*plan.Facts) (plan.Plan, error) {
-		f, ok := k.Failover(r.Cluster)
-		if !ok {
-			return plan.Plan{}, executor.ErrUnknownCluster
+	s.Build = func(*plan.Facts) (plan.Plan, error) { return k.byHand(&r) }
+	id, err := k.Operations.Submit(ctx, s)
+	if err == nil && r.OldPrimaryIsOff != "" {
+		detail := "for operation " + id
+		if r.Reason != "" {
+			detail += ": " + r.Reason
 		}
-		if r.Node != "" && f.Node(r.Node) == nil {
-			return plan.Plan{}, &executor.UnknownNodeError{Cluster: r.Cluster, Node: r.Node}
-		}
-		d := failover.Asked(&f, r.Node, r.AcceptLoss)
-		if d.Kind == failover.Nothing && !r.AcceptLoss {
-			return plan.Plan{}, fmt.Errorf("%s: %w", d.Why, ErrAnswers)
-		}
-		p := failover.Plan(&f, d, r.AcceptLoss, r.Node)
-		if d.Kind != failover.Failover {
-			p.Refuse("failover."+string(d.Kind), d.Why, why(d), "wait for the nodes that are missing, or accept the loss as an admin")
-		}
+		k.auditBy(r.Who, r.Cluster, r.OldPrimaryIsOff, fmt.Sprintf("said that %s is switched off", r.OldPrimaryIsOff), audit.Done, detail)
+	}
+	return id, err
+}
+
+// byHand plans what a person asked for from the present facts.
+func (k *Keeper) byHand(r *Request) (plan.Plan, error) {
+	f, ok := k.Failover(r.Cluster)
+	if !ok {
+		return plan.Plan{}, executor.ErrUnknownCluster
+	}
+	if r.Node != "" && f.Node(r.Node) == nil {
+		return plan.Plan{}, &executor.UnknownNodeError{Cluster: r.Cluster, Node: r.Node}
+	}
+	if f.Primary == "" {
+		f.Primary = f.LastPrimary()
+	}
+	if r.OldPrimaryIsOff != "" && r.OldPrimaryIsOff != f.Primary {
+		return plan.Plan{}, &OldNameError{r.OldPrimaryIsOff, f.Primary}
+	}
+	leased := k.Managed(r.Cluster)
+	old := f.Node(f.Primary)
+	if !r.AcceptLoss && !leased && old != nil && !(old.Up() && f.Connected[old.Agent]) {
+		p := plan.Plan{}
+		p.Refuse(failover.CodeNoLease, "Nothing proves that "+f.Primary+" takes no writes", "the cluster has no lease that would have ended, so a failover can only be forced",
+			"as an admin, accept that writes may be lost; what only the old primary has is saved when it comes back")
 		return p, nil
 	}
-	return k.Operations.Submit(ctx, s)
+	d := failover.Asked(&f, r.Node, r.AcceptLoss)
+	if d.Kind == failover.Nothing && !r.AcceptLoss {
+		return plan.Plan{}, fmt.Errorf("%s: %w", d.Why, ErrAnswers)
+	}
+	p := failover.Plan(&f, d, r.AcceptLoss, r.Node)
+	if d.Kind != failover.Failover {
+		p.Refuse("failover."+string(d.Kind), d.Why, why(d), "wait for the nodes that are missing, or accept the loss as an admin")
+	}
+	switch {
+	case r.AcceptLoss && !leased:
+		failover.WithoutLease(&p, &f, r.OldPrimaryIsOff != "")
+	case r.OldPrimaryIsOff != "": // its lease is waited for all the same
+		p.Args[failover.ArgOff] = f.Primary
+	}
+	return p, nil
 }
 
 func why(d failover.Decision) string {

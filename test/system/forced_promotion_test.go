@@ -18,7 +18,8 @@ import (
 // Goal: when a primary is gone with writes that no replica has, and automatic
 // failover is not to act, an admin forces a replica through the API; what is
 // missing is said before and after, and what only the old primary holds is
-// saved when it comes back, kept, and removed by hand only.
+// saved when it comes back, kept, and removed by hand only. Then the same without
+// a lease: forcedWithoutLease.
 // Method: both replicas stand still while the primary takes more than their
 // sockets hold; then everything on its host is killed.
 func TestForcedPromotionSavesWhatIsLost(t *testing.T) {
@@ -143,6 +144,7 @@ func TestForcedPromotionSavesWhatIsLost(t *testing.T) {
 			t.Errorf("the audit does not say %q", want)
 		}
 	}
+	s.forcedWithoutLease(replicas[0])
 	fmt.Printf("=> | forced promotion | %d writes acknowledged by the old primary alone, %d missing on the new one, %d of %d in the bundle | %s |\n", last+1, missing, saved, last+1, o.Outcome)
 }
 
@@ -151,6 +153,8 @@ type problemView struct {
 	Status int
 	Code   string
 	Detail string
+	// Refusals are the planner's.
+	Refusals []struct{ Code, Detail string }
 }
 
 // problem makes a call that is to be refused.

@@ -487,12 +487,25 @@ func checkAuth(ctx context.Context, n *node, a engine.Action) (engine.Result, er
 	n.mu.Unlock()
 	if !r.OK {
 		ae := &engine.ActionError{Code: r.Code, Detail: r.Err}
-		if r.Code == engine.CodeAuth {
+		switch {
+		case r.Code == engine.CodeAuth:
 			ae.Fix = "set the same masteruser, masterauth and users on all members"
+		case r.Code == engine.CodeUnreachable && takesConnections(addr):
+			ae.Code, ae.Detail = engine.CodeTimeout, addr+" takes connections from this host and does not answer"
 		}
 		return engine.Result{}, ae
 	}
 	return values("rttMs", strconv.FormatFloat(r.RTTMs, 'f', 3, 64)), nil
+}
+
+// takesConnections tells whether anything listens at addr: the machine is on.
+func takesConnections(addr string) bool {
+	c, err := net.DialTimeout("tcp", addr, dialTimeout)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 func backup(ctx context.Context, n *node, _ engine.Action) (engine.Result, error) {

@@ -508,7 +508,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What was saved of former primaries */
+        /** What was saved of nodes that held writes alone */
         get: operations["lost-writes"];
         put?: never;
         post?: never;
@@ -527,7 +527,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Remove for good what was saved of a former primary */
+        /** Remove for good what was saved of a node */
         post: operations["lost-writes-remove"];
         delete?: never;
         options?: never;
@@ -2516,6 +2516,8 @@ export interface components {
             acceptLoss?: boolean;
             /** @description the node wanted; empty: the one furthest along */
             node?: string;
+            /** @description with acceptLoss: the old primary's name, by which who asks says that its machine is switched off and stays so; kept in the audit */
+            oldPrimaryIsOff?: string;
             reason?: string;
             /** @description the node's name, or the cluster's where no node is named */
             typedName: string;
@@ -2734,7 +2736,7 @@ export interface components {
              * @description in the .aof file beside it, of which the first may not be lost; null when not known
              */
             commands: number | null;
-            /** @description that took over from it */
+            /** @description in whose name it was saved */
             generation: string;
             host: string;
             /** @description to remove it by */

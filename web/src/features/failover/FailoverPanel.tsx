@@ -8,7 +8,6 @@ import { useChange } from '../../api/query';
 import type { ClusterDetail } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { StatusBadge } from '../../components/Badges';
-import { CopyCommand } from '../../components/Copy';
 import { NumberField } from '../../components/Fields';
 import { Panel } from '../../components/Page';
 import { cli } from '../../lib/cli';
@@ -63,12 +62,9 @@ export function FailoverPanel({ cluster }: { cluster: ClusterDetail }) {
         <div className={classes.buttons}>
           {has('POST /clusters/{id}/failover/pause') &&
             (paused > 0 ? (
-              <>
-                <Button variant="default" size="xs" loading={resume.isPending} onClick={() => resume.mutate(undefined)}>
-                  Arm again now
-                </Button>
-                <CopyCommand value={cli.pause(cluster.id, 0)} />
-              </>
+              <Button variant="default" size="xs" loading={resume.isPending} onClick={() => resume.mutate(undefined)}>
+                Arm again now
+              </Button>
             ) : (
               failover.mode !== 'off' && (
                 <Button variant="default" size="xs" onClick={() => setPausing(true)}>
@@ -77,12 +73,9 @@ export function FailoverPanel({ cluster }: { cluster: ClusterDetail }) {
               )
             ))}
           {cooling > 0 && has('POST /clusters/{id}/failover/acknowledge') && (
-            <>
-              <Button variant="default" size="xs" loading={acknowledge.isPending} onClick={() => acknowledge.mutate(undefined)}>
-                Acknowledge and end the cool-down
-              </Button>
-              <CopyCommand value={cli.acknowledgeFailover(cluster.id)} />
-            </>
+            <Button variant="default" size="xs" loading={acknowledge.isPending} onClick={() => acknowledge.mutate(undefined)}>
+              Acknowledge and end the cool-down
+            </Button>
           )}
           {has('POST /clusters/{id}/failover') && may.administer(role) && primaryGone(cluster) && (
             <Button color="bad" variant="outline" size="xs" onClick={() => setForcing(true)}>

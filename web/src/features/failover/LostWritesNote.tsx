@@ -5,7 +5,7 @@ import { Note } from '../../components/Faces';
 import { bytes, count, sentenceCase } from '../../lib/format';
 import { useLostWrites } from './queries';
 
-/** Writes that only an old primary had, kept before they were discarded. Stands only when there are any. */
+/** Writes that only an old primary, a second one or a replica that was ahead had, kept before they were discarded. Stands only when there are any. */
 export function LostWritesNote({ cluster }: { cluster: ClusterDetail }) {
   const lost = useLostWrites(cluster.id);
   const bundles = lost.data?.bundles ?? [];
@@ -13,7 +13,7 @@ export function LostWritesNote({ cluster }: { cluster: ClusterDetail }) {
   return (
     <>
       {bundles.map((b) => (
-        <Note key={b.path} tone="warn" title={`Writes that only ${b.node} had were kept: ${b.commands === null ? '' : `${count(b.commands, 'command')}, `}${bytes(b.bytes)}`}>
+        <Note key={b.id} tone="warn" title={`Writes that only ${b.node} had were kept: ${b.commands === null ? '' : `${count(b.commands, 'command')}, `}${bytes(b.bytes)}`}>
           <p>
             {sentenceCase(b.sentence)} <Age at={b.at} sentence event />
           </p>

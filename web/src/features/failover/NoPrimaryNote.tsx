@@ -27,7 +27,7 @@ export function NoPrimaryNote({ cluster }: { cluster: ClusterDetail }) {
           <p>
             If it stays away, {s.best} holds the most of the nodes that answer
             {s.behind.length > 0 && ` (${s.behind.map((b) => (b.bytes === 0n ? `${b.node} as much` : `${b.node} ${bytes(b.bytes.toString())} less`)).join(', ')})`}
-            {s.silent.length > 0 && `; ${s.silent.join(', ')} cannot be asked`}. Before anything moves {s.recorded || 'the old primary'} is stopped by its agent and the positions are read again; writes that only it took are lost to clients. Where its agent cannot be reached it is refused, because nobody could know that it is silent.
+            {s.silent.length > 0 && `; ${s.silent.join(', ')} cannot be asked`}. Before anything moves {s.recorded || 'the old primary'} is stopped by its agent and the positions are read again; writes that only it took are lost to clients. Where its agent cannot be reached nobody knows that it is silent: switch its machine off first, and say so in the dialog.
           </p>
         ) : (
           <p>No other node answers either. See that their machines and agents run.</p>

@@ -4,15 +4,14 @@ import { useState, type FormEvent } from 'react';
 import { troubleFrom, type Trouble } from '../../api/errors';
 import type { ClusterDetail } from '../../api/types';
 import { isLead } from '../../components/Badges';
-import { CommandLine } from '../../components/Copy';
+import { Command } from '../../components/Copy';
 import { Empty, Note } from '../../components/Faces';
 import { Choice } from '../../components/Fields';
 import { Panel } from '../../components/Page';
-import { cli } from '../../lib/cli';
 import { useCluster } from '../clusters/queries';
 import { sortNodes } from '../nodes/NodesTab';
 import { may, useRole } from '../session/session';
-import { askTicket, type TerminalKind } from './queries';
+import { askTicket, terminalCli, type TerminalKind } from './queries';
 import { Sessions } from './Sessions';
 import { TerminalView } from './TerminalView';
 import classes from './Terminal.module.css';
@@ -153,7 +152,7 @@ function OpenForm({ cluster: c, node, wanted, onNode, onWanted, onOpen }: OpenPr
             {off ?? ''}
           </span>
         </div>
-        <CommandLine value={cli.terminal(c.id, node, { ...(wanted !== 'read' && { [wanted]: true }), confirm: mustType ? node : null, reason: reason.trim() })} />
+        <Command value={terminalCli(c.id, node, kindOf[wanted].kind, kindOf[wanted].write)} prompt label="Copy as command line" />
       </form>
     </Panel>
   );
