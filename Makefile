@@ -19,7 +19,7 @@ export GOFLAGS       := $(shell $(GO) env GOFLAGS) -trimpath
 TALLY := bin/tally
 
 # Rings of `make test` beside web-test. A ring that fails does not stop the next ones. Those that measure times (system)
-# run alone.
+# run alone: first the tests that measure, one by one, then those that only wait, some at a time.
 RINGS := format vet staticcheck unit race sim system browser
 
 # Packages of the race ring: all that run goroutines, with the race detector. Where there is no C compiler they run
@@ -120,7 +120,7 @@ sim: $(TALLY) ## Simulates whole clusters: make sim SEEDS=1000, or one of them: 
 
 .PHONY: system
 system: bin/baton $(TALLY) ## Real processes: official clients, failover, promotion
-	@$(TALLY) go system -- $(GO) test -count=1 -timeout 25m -p 1 -json ./test/system/...; system=$$?; \
+	@$(TALLY) go system -- $(GO) test -count=1 -timeout 25m -p 1 -parallel 3 -json ./test/system/...; system=$$?; \
 	$(TALLY) go clients-go -- $(GO) -C test/clients/go test -count=1 -timeout 10m -p 1 -json ./... && exit $$system
 
 .PHONY: browser

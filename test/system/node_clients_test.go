@@ -7,11 +7,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"baton/test/fleet"
 )
+
+var installing sync.Mutex
+
+// installClients installs the npm clients, for one test at a time.
+func installClients(t *testing.T, dir string) {
+	t.Helper()
+	installing.Lock()
+	defer installing.Unlock()
+	if out, err := exec.Command(filepath.Join("..", "..", ".ci", "npm-ci"), dir).CombinedOutput(); err != nil {
+		t.Fatalf("install the clients: %v\n%s", err, out)
+	}
+}
 
 // Goal: both official npm clients work against every role.
 // Method: test/clients/node/cases.js in one process for each client, since they cannot share one; each line it
@@ -22,9 +35,7 @@ func TestNodeClients(t *testing.T) {
 		t.Skip("node is missing")
 	}
 	dir := filepath.Join("..", "clients", "node")
-	if out, err := exec.Command(filepath.Join("..", "..", ".ci", "npm-ci"), dir).CombinedOutput(); err != nil {
-		t.Fatalf("install the clients: %v\n%s", err, out)
-	}
+	installClients(t, dir)
 	f := startFleet(t, fleet.Options{Nodes: 5, ClusterSize: 3, Args: []string{"--run-projections=All", "--start-standard-projections", "--write-timeout-ms", "30000"}}, 2, 2)
 	leader, follower, clone := inRole(t, f, "Leader"), inRole(t, f, "Follower"), inRole(t, f, "Clone")
 	for _, client := range []string{"@eventstore/db-client", "@kurrent/kurrentdb-client"} {

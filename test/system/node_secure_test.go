@@ -25,9 +25,7 @@ func TestNodeClientsOnASecureCluster(t *testing.T) {
 		t.Skip("node is missing")
 	}
 	dir := filepath.Join("..", "clients", "node")
-	if out, err := exec.Command(filepath.Join("..", "..", ".ci", "npm-ci"), dir).CombinedOutput(); err != nil {
-		t.Fatalf("install the clients: %v\n%s", err, out)
-	}
+	installClients(t, dir)
 	binary, err := fleet.Binary()
 	if err != nil {
 		t.Fatal(err)

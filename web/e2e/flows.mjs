@@ -33,12 +33,19 @@ async function flow(name, needs, run) {
   else await step(name, run);
 }
 
-/** Presses the dialog's button and returns what the server answered. */
+/** Presses the dialog's button and returns what the server answered. What mends or copies by itself may have begun meanwhile: it is asked again. */
 async function act() {
-  const sent = page.waitForResponse((r) => r.request().method() !== 'GET' && r.url().startsWith(`${base}/api/v1/`));
-  await page.getByTestId('act').click();
-  const answer = await sent;
-  const json = await answer.json().catch(() => null);
+  let answer = null;
+  let json = null;
+  for (const deadline = Date.now() + workMs; ; ) {
+    const sent = page.waitForResponse((r) => r.request().method() !== 'GET' && r.url().startsWith(`${base}/api/v1/`));
+    sent.catch(() => {}); // where the button cannot be pressed, that is what is told
+    await page.getByTestId('act').click();
+    answer = await sent;
+    json = await answer.json().catch(() => null);
+    if (json?.code !== 'operation-running' || Date.now() > deadline) break;
+    await page.waitForTimeout(500);
+  }
   must(answer.ok(), `${answer.status()} ${json?.title ?? ''}: ${json?.detail ?? ''} ${(json?.refusals ?? []).map((r) => `${r.title} (${r.detail})`).join('; ')}`);
   return json;
 }
@@ -252,7 +259,7 @@ await flow('a killed primary is replaced by itself and comes back as a replica',
   await shows(page.getByText('Last activity'));
   const cooling = button('Acknowledge and end the cool-down');
   if (await cooling.isVisible()) {
-    await cooling.click();
+    await cooling.click({ timeout: 5000 }).catch(() => {}); // it may be over at any moment
     await gone(cooling);
   }
 });
@@ -331,9 +338,13 @@ await flow('alerts are told and acknowledged', [['GET', '/alerts']], async () =>
   if (firing.length === 0) return;
   const row = page.getByTestId('alert').filter({ hasText: firing[0].sentence }).first();
   const acknowledge = row.getByRole('button', { name: 'Acknowledge' });
-  // It may resolve by itself at any moment.
-  if (await acknowledge.click({ timeout: 5000 }).then(() => true, () => false)) await act().catch(() => {});
-  await until('it does not fire any more', uiMs, async () => (await call('GET', '/alerts')).json.alerts.every((a) => a.id !== firing[0].id || a.state !== 'firing'));
+  await until('it does not fire any more', workMs, async () => {
+    if ((await call('GET', '/alerts')).json.alerts.every((a) => a.id !== firing[0].id || a.state !== 'firing')) return true;
+    // It may resolve by itself at any moment.
+    if (!(await dialog().isVisible())) await acknowledge.click({ timeout: 5000 });
+    await act();
+    return false;
+  });
 });
 
 await flow('a webhook is kept and gets a test message', [['PUT', '/notifications'], ['POST', '/notifications/test']], async () => {

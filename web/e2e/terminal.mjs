@@ -30,10 +30,13 @@ async function open(node, what) {
   await page.goto(`${base}/clusters/${id}/terminal?on=${node}`);
   await page.getByTestId('open-terminal').getByLabel(what).check();
   const name = page.getByTestId('typed-name');
-  if (await name.isVisible()) {
-    must(await button('Open terminal').isDisabled(), 'it opens without the name');
-    await name.fill(node);
-  }
+  await until('the button is on', uiMs, async () => {
+    if ((await name.isVisible()) && (await name.inputValue()) === '') {
+      must(await button('Open terminal').isDisabled(), 'it opens without the name');
+      await name.fill(node);
+    }
+    return button('Open terminal').isEnabled();
+  });
   await button('Open terminal').click();
   await banner().waitFor();
 }
@@ -60,8 +63,8 @@ await step('the page of a node leads to its terminal', async () => {
   await page.goto(`${base}/clusters/${id}/nodes?node=${replica}`);
   await page.getByRole('link', { name: `Open a terminal on ${replica}` }).click();
   await page.waitForURL(`**/clusters/${id}/terminal?on=${replica}`);
-  must((await page.getByLabel('Node', { exact: true }).inputValue()) === replica, 'another node is chosen');
-  must((await page.getByText(`baton terminal ${id} ${replica}`, { exact: false }).count()) > 0, 'the command line is not shown');
+  await until('the node is chosen', uiMs, async () => (await page.getByLabel('Node', { exact: true }).inputValue()) === replica);
+  await page.getByText(`baton terminal ${id} ${replica}`, { exact: false }).first().waitFor({ state: 'attached' });
 });
 
 await step('a terminal reads, and says what it does not carry out', async () => {
@@ -94,7 +97,7 @@ await step('writing is asked for with the node’s name', async () => {
 await step('the keyboard leaves the terminal, :quit ends it, the recording replays', async () => {
   await page.locator('[data-testid=terminal-screen] textarea').focus();
   await page.keyboard.press('Shift+F6');
-  must(await page.evaluate(() => document.activeElement?.textContent === 'End'), 'Shift+F6 does not lead to the button behind it');
+  await until('Shift+F6 leads to the button behind it', uiMs, () => page.evaluate(() => document.activeElement?.textContent === 'End'));
   await type(':quit');
   must(/You left this terminal/.test(await ended()), 'its end is not said');
   await page.getByRole('link', { name: 'See its recording' }).click();
@@ -109,10 +112,16 @@ await step('the keyboard leaves the terminal, :quit ends it, the recording repla
 await step('the banner and the permission follow a promotion', async () => {
   await open(replica, 'Engine shell, writing');
   await page.locator('[data-testid=terminal-banner][data-mode=write][data-role=replica]').waitFor();
-  await until('the promotion is accepted', workMs, async () => {
+  await until('the promotion is done', 2 * workMs, async () => {
     const plan = (await call('POST', `/clusters/${id}/plan`, { node: replica })).json;
     const sent = { node: replica, typedName: replica, reportHash: plan.report.hash, generation: plan.generation, reason: 'to see the terminal follow' };
-    return (await call('POST', `/clusters/${id}/promotions`, sent)).status === 202;
+    const answer = await call('POST', `/clusters/${id}/promotions`, sent);
+    if (answer.status !== 202) return false;
+    const op = await until('its end', workMs, async () => {
+      const o = (await call('GET', `/operations/${answer.json.operationId}`)).json;
+      return ['requested', 'running'].includes(o.state) ? null : o;
+    });
+    return op.state === 'done'; // taken back, moving nothing, while a machine stands still: once more
   });
   await page.locator('[data-testid=terminal-banner][data-mode=read][data-role=primary]').waitFor({ timeout: workMs });
   await shows('The permission to write is suspended');

@@ -15,6 +15,10 @@ import (
 	"baton/test/fleet"
 )
 
+// patient are options of servers whose clients take an answer in time for granted, on machines whose disks may stand
+// still for seconds.
+var patient = []string{"--write-timeout-ms", "30000"}
+
 // five is the cluster that most tests share: three voters and two clones. Tests use streams of their own.
 var five *fleet.Fleet
 
@@ -29,7 +33,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	five, err = fleet.New(fleet.Options{Dir: dir, Nodes: 5, ClusterSize: 3})
+	five, err = fleet.New(fleet.Options{Dir: dir, Nodes: 5, ClusterSize: 3, Args: patient})
 	if err == nil {
 		defer five.Close()
 		err = five.Start()

@@ -40,7 +40,7 @@ var officialTests = []string{
 
 // Goal: the official Go client's own test suite passes against our binary.
 // Method: a scratch copy of its module with fresh node certificates from the CA it ships (the shipped ones have
-// expired), our servers on the ports the suite has fixed, `go test -json`, one subtest for each of its cases.
+// expired), our servers on the ports the suite has fixed, its program built once, one subtest for each of its cases.
 func TestOfficialClientSuite(t *testing.T) {
 	for _, port := range []int{2111, 2112, 2113, 2114, 2115} {
 		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", fleet.Host, port))
@@ -58,6 +58,7 @@ func TestOfficialClientSuite(t *testing.T) {
 		t.Helper()
 		o.Dir = t.TempDir()
 		o.Env = env
+		o.Args = append(o.Args, patient...)
 		f, err := fleet.New(o)
 		if err != nil {
 			t.Fatal(err)
@@ -76,10 +77,11 @@ func TestOfficialClientSuite(t *testing.T) {
 		Args: []string{"--run-projections=All", "--start-standard-projections"}})
 	cluster := start(fleet.Options{Nodes: 3, ClusterSize: 3, ClientPorts: []int{2111, 2112, 2113}, TLS: files, HTTP: secureHTTP, User: "admin", Password: "changeit"})
 
+	program := buildOfficial(t, scratch)
 	passed, failed, skipped := 0, 0, 0
 	for _, test := range officialTests {
 		pattern := "^" + strings.ReplaceAll(test, "/", "$/^") + "$"
-		for _, c := range runOfficial(t, scratch, pattern) {
+		for _, c := range runOfficial(t, scratch, program, pattern) {
 			t.Run(c.name, func(t *testing.T) {
 				switch c.action {
 				case "pass":
@@ -112,12 +114,29 @@ func TestOfficialClientSuite(t *testing.T) {
 
 type officialCase struct{ name, action, output string }
 
-// runOfficial runs the tests that match pattern and returns their leaves.
-func runOfficial(t *testing.T, dir, pattern string) []officialCase {
+// buildOfficial builds the suite's program, once: to link it takes longer than most of its tests.
+func buildOfficial(t *testing.T, dir string) (program string) {
 	t.Helper()
-	cmd := exec.Command("go", "test", "-count=1", "-timeout", "120s", "-json", "-run", pattern, "./test")
+	program = filepath.Join(dir, "suite.test")
+	cmd := exec.Command("go", "test", "-c", "-o", program, "./test")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOTOOLCHAIN=local", "GOWORK=off")
+	cmd.Env = officialEnv()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the suite: %v\n%s", err, out)
+	}
+	return program
+}
+
+func officialEnv() []string {
+	return append(os.Environ(), "GOFLAGS=-mod=mod", "GOTOOLCHAIN=local", "GOWORK=off")
+}
+
+// runOfficial runs the tests that match pattern, where `go test` would run them, and returns their leaves.
+func runOfficial(t *testing.T, dir, program, pattern string) []officialCase {
+	t.Helper()
+	cmd := exec.Command("go", "tool", "test2json", "-t", program, "-test.v=test2json", "-test.timeout=10m", "-test.run="+pattern)
+	cmd.Dir = filepath.Join(dir, "test")
+	cmd.Env = officialEnv()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -3,7 +3,7 @@ import { useMutation } from '@tanstack/react-query';
 import { useState, type FormEvent, type ReactNode } from 'react';
 import { troubleFrom } from '../api/errors';
 import classes from './ActionDialog.module.css';
-import { Command } from './Copy';
+import { CommandLine } from './Copy';
 import { Note } from './Faces';
 import { useReturnFocus } from './returnFocus';
 
@@ -24,8 +24,8 @@ interface ActionProps<Out> {
   /** What the button says. */
   verb: string;
   danger?: boolean;
-  /** The same act as a command line. */
-  cli?: (given: Given) => string;
+  /** The same act as a command line; every act has one. */
+  cli: (given: Given) => string;
   /** Why it cannot be sent yet, beyond name and reason. */
   blocked?: string | null;
   size?: number;
@@ -112,12 +112,7 @@ export function ActionDialog<Out>({ title, children, typed, reason, verb, danger
             {wrongName ? '' : (off ?? '')}
           </span>
         </div>
-        {cli && (
-          <div className={classes.cli}>
-            <span className="faint">The same from the command line</span>
-            <Command value={cli(given)} prompt label="Copy as command line" />
-          </div>
-        )}
+        <CommandLine value={cli(given)} />
       </form>
     </Modal>
   );

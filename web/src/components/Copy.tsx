@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'react';
 import classes from './Copy.module.css';
 
 /** Copies text; falls back to a selection where the page is not on a secure origin. */
-async function copy(text: string): Promise<boolean> {
+export async function copy(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text);
     return true;
@@ -63,4 +63,19 @@ export function Command({ value, label = 'Copy', prompt = false }: { value: stri
       <CopyButton value={value} label={label} />
     </span>
   );
+}
+
+/** An act as a command line, under its button. */
+export function CommandLine({ value }: { value: string }) {
+  return (
+    <div className={classes.line}>
+      <span className="faint">The same from the command line</span>
+      <Command value={value} prompt label="Copy as command line" />
+    </div>
+  );
+}
+
+/** An act as a command line, beside its button where there is no room for the line. */
+export function CopyCommand({ value }: { value: string }) {
+  return <CopyButton value={value} label="Copy as command line" />;
 }

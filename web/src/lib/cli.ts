@@ -11,6 +11,29 @@ function line(verb: string, args: readonly string[] = [], flags: Flags = {}): st
   return ['baton', verb, ...args.map(q), ...tail].join(' ');
 }
 
+/** Flags of "baton settings", by the field of a policy they change. */
+const policyFlags: Readonly<Record<string, string>> = {
+  durability: 'durability', syncReplicas: 'sync-replicas', failover: 'failover', maxLossBytes: 'max-loss-bytes', maxLossAgeSeconds: 'max-loss-seconds', leaseTtlMs: 'lease-ms', coolDownSeconds: 'cool-down',
+  mode: 'mode', restartFirst: 'restart-first', approval: 'approval', deletionProtection: 'protect', allowCidrs: 'allow', backupSchedule: 'backup-schedule', backupKeep: 'backup-keep',
+  backupTarget: 'backup-target', drillSchedule: 'drill-schedule',
+};
+
+/** One flag whatever its value is: here an empty one, false and 0 mean something. */
+function flag(name: string, value: unknown): string {
+  if (typeof value === 'boolean') return value ? `--${name}` : `--${name}=false`;
+  return `--${name} ${q(Array.isArray(value) ? value.join(',') : String(value))}`;
+}
+
+/** Where e-mail is sent, as far as a command line may say it. */
+interface Mail {
+  host: string;
+  port: number;
+  from: string;
+  to: readonly string[];
+  user?: string;
+  tls?: string;
+}
+
 /**
  * The command line of each act, so that what is done in the page can be
  * scripted. A sample of each stands in cli.lines.txt, which the command's own
@@ -38,7 +61,7 @@ export const cli = {
   drill: (cluster: string) => line('drill', [cluster]),
   create: (name: string, nodes: readonly string[], flags: Flags) => line('create', [name || 'NAME', ...(nodes.length > 0 ? nodes : ['NODE@AGENT'])], flags),
   adopt: (name: string, primary: string, agent: string, user = '') => line('adopt', [name || 'NAME', primary || 'HOST:PORT', agent || 'AGENT'], { user }),
-  verifyAudit: (cluster: string) => line('audit', [cluster], { verify: true }),
+  verifyAudit: (cluster = '') => line('audit', cluster ? [cluster] : [], { verify: true }),
   alerts: () => line('alerts'),
   acknowledgeAlert: (id: string, minutes: number | null) => line('alerts acknowledge', [id], { minutes }),
   watch: (operation: string) => line('op watch', [operation]),
@@ -80,6 +103,23 @@ export const cli = {
   addTarget: (name: string, flags: Flags) => line('targets add', [name || 'NAME'], flags),
   removeTarget: (name: string) => line('targets remove', [name]),
   removeHost: (host: string) => line('hosts remove', [host]),
+  hostToken: () => line('hosts token'),
+  sshHost: (address: string, user: string, flags: Flags) => line('hosts ssh', [address || 'ADDRESS'], { user: user || 'USER', ...flags }),
+  settings: (cluster: string, change: object) => [line('settings', [cluster]), ...Object.entries(change).flatMap(([field, value]) => (policyFlags[field] === undefined ? [] : [flag(policyFlags[field], value)]))].join(' '),
+  endpoint: (cluster: string, enable: boolean, flags: Flags) => line('endpoint', [cluster], enable ? { enable: true, ...flags } : { disable: true }),
+  parameters: (cluster: string, values: Readonly<Record<string, string>>) => line('params', [cluster, ...Object.entries(values).map(([name, value]) => `${name}=${value}`)]),
+  notifications: (mail: Mail | null, webhooks: readonly string[]) =>
+    [
+      line('notifications', [], mail ? { 'mail-server': mail.host.includes(':') ? `[${mail.host}]:${mail.port}` : `${mail.host}:${mail.port}`, 'mail-from': mail.from, 'mail-to': mail.to.join(',') } : { 'no-mail': true }),
+      ...(mail ? [flag('mail-user', mail.user ?? ''), flag('mail-encryption', mail.tls ?? 'starttls')] : []),
+      ...(webhooks.length > 0 ? webhooks.map((url) => flag('webhook', url)) : ['--no-webhooks']),
+    ].join(' '),
+  testNotifications: () => line('alerts test'),
+  acknowledgeFailover: (cluster: string) => line('acknowledge', [cluster]),
+  cancelSchedule: (cluster: string, id: string) => line('schedules', [cluster], { cancel: id }),
+  cancelOperation: (operation: string) => line('op cancel', [operation]),
+  terminal: (cluster: string, node: string, flags: Flags) => line('terminal', [cluster, node], flags),
+  endTerminal: (session: string, reason = '') => line('terminal end', [session], { reason }),
   up: () => 'baton up --demo',
   clusters: () => line('clusters'),
 };

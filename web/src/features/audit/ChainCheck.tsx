@@ -6,6 +6,8 @@ import { api } from '../../api/client';
 import { troubleFrom } from '../../api/errors';
 import type { AuditVerification } from '../../api/types';
 import { StatusBadge } from '../../components/Badges';
+import { CopyCommand } from '../../components/Copy';
+import { cli } from '../../lib/cli';
 import { group } from '../../lib/format';
 
 /** Reads the whole chain again on demand and says where it first breaks. */
@@ -31,6 +33,7 @@ export function ChainCheck() {
           Check the chain
         </Button>
       </Tooltip>
+      <CopyCommand value={cli.verifyAudit()} />
     </span>
   );
 }

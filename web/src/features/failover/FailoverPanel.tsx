@@ -8,6 +8,7 @@ import { useChange } from '../../api/query';
 import type { ClusterDetail } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
 import { StatusBadge } from '../../components/Badges';
+import { CopyCommand } from '../../components/Copy';
 import { NumberField } from '../../components/Fields';
 import { Panel } from '../../components/Page';
 import { cli } from '../../lib/cli';
@@ -62,9 +63,12 @@ export function FailoverPanel({ cluster }: { cluster: ClusterDetail }) {
         <div className={classes.buttons}>
           {has('POST /clusters/{id}/failover/pause') &&
             (paused > 0 ? (
-              <Button variant="default" size="xs" loading={resume.isPending} onClick={() => resume.mutate(undefined)}>
-                Arm again now
-              </Button>
+              <>
+                <Button variant="default" size="xs" loading={resume.isPending} onClick={() => resume.mutate(undefined)}>
+                  Arm again now
+                </Button>
+                <CopyCommand value={cli.pause(cluster.id, 0)} />
+              </>
             ) : (
               failover.mode !== 'off' && (
                 <Button variant="default" size="xs" onClick={() => setPausing(true)}>
@@ -73,9 +77,12 @@ export function FailoverPanel({ cluster }: { cluster: ClusterDetail }) {
               )
             ))}
           {cooling > 0 && has('POST /clusters/{id}/failover/acknowledge') && (
-            <Button variant="default" size="xs" loading={acknowledge.isPending} onClick={() => acknowledge.mutate(undefined)}>
-              Acknowledge and end the cool-down
-            </Button>
+            <>
+              <Button variant="default" size="xs" loading={acknowledge.isPending} onClick={() => acknowledge.mutate(undefined)}>
+                Acknowledge and end the cool-down
+              </Button>
+              <CopyCommand value={cli.acknowledgeFailover(cluster.id)} />
+            </>
           )}
           {has('POST /clusters/{id}/failover') && may.administer(role) && primaryGone(cluster) && (
             <Button color="bad" variant="outline" size="xs" onClick={() => setForcing(true)}>

@@ -5,10 +5,11 @@ import { api } from '../../api/client';
 import { troubleFrom } from '../../api/errors';
 import type { JoinToken } from '../../api/types';
 import dialog from '../../components/ActionDialog.module.css';
-import { Command } from '../../components/Copy';
+import { Command, CommandLine } from '../../components/Copy';
 import { ErrorFace, Loading } from '../../components/Faces';
 import { useReturnFocus } from '../../components/returnFocus';
 import { useNow } from '../../lib/clock';
+import { cli } from '../../lib/cli';
 import { age } from '../../lib/format';
 
 /** The command that makes any Linux machine a host. It works once and for a while. */
@@ -28,6 +29,7 @@ export function JoinDialog({ onClose }: { onClose: () => void }) {
             <p className="quiet">
               The token in it works once, for {age(Math.max(0, Date.parse(token.data.expiresAt) - now))} more. The agent connects out to this control plane; no port is opened on the machine.
             </p>
+            <CommandLine value={cli.hostToken()} />
           </>
         ) : token.error ? (
           <ErrorFace trouble={troubleFrom(token.error)} onRetry={() => mutate()} />

@@ -12,6 +12,7 @@ import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
 import { Choice, FieldRow, NumberField } from '../../components/Fields';
 import classes from './HostsPage.module.css';
+import { cli } from '../../lib/cli';
 import { useHostTask } from './queries';
 
 /** What the server answers when nobody has confirmed the machine's key yet. */
@@ -56,6 +57,7 @@ function Form({ onStarted, onClose }: { onStarted: (task: string, address: strin
       verb={asked ? 'Install' : 'Ask for its key'}
       size={640}
       blocked={blocked}
+      cli={() => cli.sshHost(address.trim(), user.trim(), { port: port === 22 ? null : port, 'key-file': by === 'key' ? 'KEY-FILE' : null, 'host-key': asked && same ? asked.key : null, name: name.trim(), location: location.trim() })}
       act={async () => {
         const body = { address: address.trim(), port: port ?? 22, user: user.trim(), ...(by === 'key' ? { key } : { password }), ...(asked && { hostKey: asked.key }), ...(name.trim() && { name: name.trim() }), ...(location.trim() && { location: location.trim() }) };
         try {

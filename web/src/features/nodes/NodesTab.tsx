@@ -1,7 +1,7 @@
 import { Button, Menu, Tooltip } from '@mantine/core';
 import { IconDotsVertical, IconPlus, IconTool } from '@tabler/icons-react';
 import { getRouteApi, useNavigate } from '@tanstack/react-router';
-import { useState } from 'react';
+import { Fragment, useState } from 'react';
 import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
 import { keys } from '../../api/keys';
@@ -9,8 +9,10 @@ import { useChange } from '../../api/query';
 import type { ClusterDetail, ClusterNode } from '../../api/types';
 import { Age, Dated } from '../../components/Age';
 import { isLead, RoleBadge, StatusBadge } from '../../components/Badges';
+import { copy } from '../../components/Copy';
 import { Empty } from '../../components/Faces';
 import { Guarded } from '../../components/Guarded';
+import { cli } from '../../lib/cli';
 import { bytes, dateTime, lagSeconds, sentenceCase, toNumber, unknown } from '../../lib/format';
 import { useNow } from '../../lib/clock';
 import { nodeTone } from '../../lib/severity';
@@ -113,11 +115,11 @@ function RowMenu({ cluster, node: n, onOpen }: { cluster: ClusterDetail; node: C
   const now = useNow();
   const end = useChange(() => api.post(path('clusters', cluster.id, 'nodes', n.name, 'maintenance'), { minutes: 0, reason: '' }), keys.cluster(cluster.id));
   const lead = isLead(n.role);
-  const items = [
+  const items: { label: string; act: () => void; line?: string }[] = [
     !lead && has('POST /clusters/{id}/nodes/{node}/resync') && may.operate(role) && { label: 'Resync…', act: () => onOpen({ kind: 'resync', node: n.name }) },
     has('POST /clusters/{id}/nodes/{node}/maintenance') &&
       may.operate(role) &&
-      (maintenanceUntil(n, now) ? { label: 'End maintenance', act: () => end.mutate(undefined) } : { label: 'Maintenance…', act: () => onOpen({ kind: 'maintenance', node: n.name }) }),
+      (maintenanceUntil(n, now) ? { label: 'End maintenance', act: () => end.mutate(undefined), line: cli.maintenance(cluster.id, n.name, 0) } : { label: 'Maintenance…', act: () => onOpen({ kind: 'maintenance', node: n.name }) }),
     has('PUT /clusters/{id}/nodes/{node}/tags') && may.operate(role) && { label: 'Priority and tags…', act: () => onOpen({ kind: 'tags', node: n.name }) },
   ].filter((x) => x !== false);
   const removable = !lead && has('POST /clusters/{id}/nodes/{node}/remove') && may.administer(role);
@@ -131,9 +133,10 @@ function RowMenu({ cluster, node: n, onOpen }: { cluster: ClusterDetail; node: C
       </Menu.Target>
       <Menu.Dropdown>
         {items.map((i) => (
-          <Menu.Item key={i.label} onClick={i.act}>
-            {i.label}
-          </Menu.Item>
+          <Fragment key={i.label}>
+            <Menu.Item onClick={i.act}>{i.label}</Menu.Item>
+            {i.line !== undefined && <Menu.Item onClick={() => void copy(i.line ?? '')}>Copy it as command line</Menu.Item>}
+          </Fragment>
         ))}
         {removable && (
           <>

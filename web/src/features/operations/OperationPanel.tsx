@@ -10,7 +10,7 @@ import { useChange } from '../../api/query';
 import type { Operation } from '../../api/types';
 import { Age } from '../../components/Age';
 import { RoleBadge, ToneIcon } from '../../components/Badges';
-import { Command } from '../../components/Copy';
+import { Command, CopyCommand } from '../../components/Copy';
 import { ErrorFace, Loading } from '../../components/Faces';
 import { useTrouble } from '../../components/QueryFaces';
 import { useNow } from '../../lib/clock';
@@ -157,6 +157,7 @@ function Cancel({ op }: { op: Operation }) {
       <Button variant="default" disabled={op.pastPointOfNoReturn} loading={cancel.isPending} onClick={() => cancel.mutate(undefined)}>
         Cancel and take back
       </Button>
+      {!op.pastPointOfNoReturn && <CopyCommand value={cli.cancelOperation(op.id)} />}
       <span className="quiet" aria-live="polite">
         {cancel.error ? troubleFrom(cancel.error).title : op.pastPointOfNoReturn ? 'Too late: it is past the point of no return.' : op.steps.some((s) => s.pointOfNoReturn) ? 'Possible until the point of no return.' : 'What was done so far is taken back.'}
       </span>

@@ -4,7 +4,9 @@ import { api, path } from '../../api/client';
 import { keys } from '../../api/keys';
 import { useChange, useGet } from '../../api/query';
 import type { Waiting } from '../../api/types';
+import { CopyCommand } from '../../components/Copy';
 import { Note } from '../../components/Faces';
+import { cli } from '../../lib/cli';
 import { dateTime } from '../../lib/format';
 import { may, useRole } from '../session/session';
 
@@ -24,9 +26,12 @@ export function SchedulesNote({ cluster }: { cluster: string }) {
               {s.reason ? `: “${s.reason}”` : ''}. {s.state === 'awaiting-approval' ? 'It waits for a second person first.' : 'Every check is made again then.'}
             </p>
             {has('DELETE /clusters/{id}/schedules/{schedule}') && may.operate(role) && (
-              <Button size="xs" variant="default" mt={8} loading={cancel.isPending} onClick={() => cancel.mutate(s.id)}>
-                Cancel it
-              </Button>
+              <div style={{ display: 'flex', gap: 6, alignItems: 'center', marginTop: 8 }}>
+                <Button size="xs" variant="default" loading={cancel.isPending} onClick={() => cancel.mutate(s.id)}>
+                  Cancel it
+                </Button>
+                <CopyCommand value={cli.cancelSchedule(cluster, s.id)} />
+              </div>
             )}
           </Note>
         </div>

@@ -7,10 +7,11 @@ import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
 import type { ClusterDetail, Endpoint } from '../../api/types';
 import { StatusBadge } from '../../components/Badges';
-import { Command } from '../../components/Copy';
+import { Command, CommandLine } from '../../components/Copy';
 import { FieldRow, NumberField } from '../../components/Fields';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { sentenceCase } from '../../lib/format';
 import { endpointSentence, endpointTone, useEndpoint } from '../endpoint/queries';
 
@@ -41,7 +42,8 @@ function Form({ cluster, endpoint: e }: { cluster: ClusterDetail; endpoint: Endp
   const put = useChange((body: Record<string, unknown>) => api.put(path('clusters', cluster.id, 'endpoint'), body), keys.endpoint(cluster.id), keys.cluster(cluster.id));
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    put.mutate({ enabled, ...(readWritePort !== null && { readWritePort }), ...(readOnlyPort !== null && { readOnlyPort }), ...(host && { host }) });
+    // What the form does not show stays as it is.
+    put.mutate({ enabled, ...(readWritePort !== null && { readWritePort }), ...(readOnlyPort !== null && { readOnlyPort }), ...(host && { host }), maxLagBytes: e.maxLagBytes, replicasOnly: e.replicasOnly, on: e.on ?? [] });
   };
   return (
     <form onSubmit={submit} style={{ display: 'grid', gap: 14 }}>
@@ -61,6 +63,7 @@ function Form({ cluster, endpoint: e }: { cluster: ClusterDetail; endpoint: Endp
           {put.error ? `${troubleFrom(put.error).title}. ${troubleFrom(put.error).detail}` : put.isSuccess ? 'Applied.' : isOn && !enabled ? 'Clients connected through it are cut off.' : ''}
         </span>
       </div>
+      <CommandLine value={cli.endpoint(cluster.id, enabled, { 'rw-port': readWritePort, 'ro-port': readOnlyPort, host, 'max-lag-bytes': e.maxLagBytes || null, 'replicas-only': e.replicasOnly, on: (e.on ?? []).join(',') })} />
     </form>
   );
 }

@@ -8,10 +8,12 @@ import { useChange, useGet } from '../../api/query';
 import type { Delivery, EmailSettings, Notifications } from '../../api/types';
 import { Age } from '../../components/Age';
 import { StatusBadge } from '../../components/Badges';
+import { CommandLine, CopyCommand } from '../../components/Copy';
 import { Note } from '../../components/Faces';
 import { FieldRow, NumberField } from '../../components/Fields';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { sentenceCase } from '../../lib/format';
 import { splitList } from '../wizard/names';
 import classes from './Settings.module.css';
@@ -114,10 +116,12 @@ function Form({ saved }: { saved: Notifications }) {
             Send a test
           </Button>
         )}
+        {has('POST /notifications/test') && !dirty && <CopyCommand value={cli.testNotifications()} />}
         <span aria-live="polite" className="quiet" style={{ fontWeight: 450 }}>
           {problem ?? (test.isSuccess ? 'Sent, as below. Look whether it arrived.' : dirty ? 'Save first, then send a test.' : put.isSuccess ? 'Saved.' : '')}
         </span>
       </div>
+      {dirty && problem === null && <CommandLine value={cli.notifications(wanted.email && { ...wanted.email, to: wanted.email.to ?? [] }, (wanted.webhooks ?? []).map((h) => h.url))} />}
       {shown.length > 0 && (
         <div>
           <span style={{ fontWeight: 550 }}>{test.data ? 'The test' : 'Last messages'}</span>

@@ -8,6 +8,7 @@ import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
 import type { Accepted, ClusterDetail, Parameter } from '../../api/types';
 import { ActionDialog } from '../../components/ActionDialog';
+import { CommandLine } from '../../components/Copy';
 import { Note } from '../../components/Faces';
 import { Panel } from '../../components/Page';
 import { QueryFaces } from '../../components/QueryFaces';
@@ -99,6 +100,7 @@ function Form({ cluster, parameters, editable, onStarted }: { cluster: ClusterDe
           </Button>
         </div>
       )}
+      {n > 0 && <CommandLine value={cli.parameters(cluster.id, values)} />}
     </form>
   );
 }

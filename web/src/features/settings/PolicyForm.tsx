@@ -6,9 +6,11 @@ import { troubleFrom } from '../../api/errors';
 import { keys } from '../../api/keys';
 import { useChange } from '../../api/query';
 import type { ClusterDetail, ClusterSettings, Policy, PolicyRequest } from '../../api/types';
+import { CommandLine } from '../../components/Copy';
 import { Note } from '../../components/Faces';
 import { Choice, FieldRow, NumberField } from '../../components/Fields';
 import { Facts, Panel } from '../../components/Page';
+import { cli } from '../../lib/cli';
 import { count, sentenceCase } from '../../lib/format';
 import { useBackupTargets } from '../backups/queries';
 import { splitList } from '../wizard/names';
@@ -138,6 +140,7 @@ export function PolicyForm({ cluster, settings, editable, onStarted }: { cluster
               </>
             )}
           </div>
+          {dirty && problem === null && <CommandLine value={cli.settings(cluster.id, changeOf(settings, wanted))} />}
         </div>
       )}
     </form>

@@ -6,9 +6,11 @@ import { has } from '../../api/capabilities';
 import { api, path } from '../../api/client';
 import { useChange } from '../../api/query';
 import { StatusBadge } from '../../components/Badges';
+import { CopyCommand } from '../../components/Copy';
 import { DataTable, Under, type Column } from '../../components/DataTable';
 import { Empty, Note } from '../../components/Faces';
 import { Facts, Panel } from '../../components/Page';
+import { cli } from '../../lib/cli';
 import { group, rate, sentenceCase } from '../../lib/format';
 import { useCluster } from '../clusters/queries';
 import { may, useRole } from '../session/session';
@@ -108,16 +110,20 @@ function List({ cluster, list: l, onOpen }: { cluster: string; list: ProjectionL
           {
             head: 'Actions',
             kind: 'actions' as const,
-            cell: (p: Projection) =>
-              p.state === 'running' || p.state === 'changing' ? (
-                <Button size="xs" variant="default" loading={command.isPending && command.variables.name === p.name} onClick={() => command.mutate({ name: p.name, command: 'disable' })} aria-label={`Disable ${p.name}`}>
-                  Disable
-                </Button>
-              ) : (
-                <Button size="xs" variant="default" loading={command.isPending && command.variables.name === p.name} onClick={() => command.mutate({ name: p.name, command: 'enable' })} aria-label={`Enable ${p.name}`}>
-                  Enable
-                </Button>
-              ),
+            cell: (p: Projection) => (
+              <span className={classes.act}>
+                {p.state === 'running' || p.state === 'changing' ? (
+                  <Button size="xs" variant="default" loading={command.isPending && command.variables.name === p.name} onClick={() => command.mutate({ name: p.name, command: 'disable' })} aria-label={`Disable ${p.name}`}>
+                    Disable
+                  </Button>
+                ) : (
+                  <Button size="xs" variant="default" loading={command.isPending && command.variables.name === p.name} onClick={() => command.mutate({ name: p.name, command: 'enable' })} aria-label={`Enable ${p.name}`}>
+                    Enable
+                  </Button>
+                )}
+                <CopyCommand value={cli.commandProjection(cluster, p.name, p.state === 'running' || p.state === 'changing' ? 'disable' : 'enable')} />
+              </span>
+            ),
           },
         ]
       : []),

@@ -6,6 +6,7 @@ import { Age } from '../../components/Age';
 import { StatusBadge } from '../../components/Badges';
 import { DataTable, Under, type Column } from '../../components/DataTable';
 import { QueryFaces } from '../../components/QueryFaces';
+import { cli } from '../../lib/cli';
 import { count, sentenceCase } from '../../lib/format';
 import { useEndTerminal, useTerminalSessions, type TerminalSession } from './queries';
 import classes from './Terminal.module.css';
@@ -98,7 +99,7 @@ export function Sessions({ cluster }: { cluster: string }) {
           reason="optional"
           verb="End it"
           danger
-          cli={(given) => `baton terminal end ${ending.id}${given.reason ? ` --reason '${given.reason.replaceAll("'", `'\\''`)}'` : ''}`}
+          cli={(given) => cli.endTerminal(ending.id, given.reason)}
           act={(given) => end.mutateAsync({ id: ending.id, reason: given.reason })}
           onDone={() => setEnding(null)}
           onClose={() => setEnding(null)}

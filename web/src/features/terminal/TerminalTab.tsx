@@ -4,14 +4,15 @@ import { useState, type FormEvent } from 'react';
 import { troubleFrom, type Trouble } from '../../api/errors';
 import type { ClusterDetail } from '../../api/types';
 import { isLead } from '../../components/Badges';
-import { Command } from '../../components/Copy';
+import { CommandLine } from '../../components/Copy';
 import { Empty, Note } from '../../components/Faces';
 import { Choice } from '../../components/Fields';
 import { Panel } from '../../components/Page';
+import { cli } from '../../lib/cli';
 import { useCluster } from '../clusters/queries';
 import { sortNodes } from '../nodes/NodesTab';
 import { may, useRole } from '../session/session';
-import { askTicket, terminalCli, type TerminalKind } from './queries';
+import { askTicket, type TerminalKind } from './queries';
 import { Sessions } from './Sessions';
 import { TerminalView } from './TerminalView';
 import classes from './Terminal.module.css';
@@ -152,7 +153,7 @@ function OpenForm({ cluster: c, node, wanted, onNode, onWanted, onOpen }: OpenPr
             {off ?? ''}
           </span>
         </div>
-        <Command value={terminalCli(c.id, node, kindOf[wanted].kind, kindOf[wanted].write)} prompt label="Copy as command line" />
+        <CommandLine value={cli.terminal(c.id, node, { ...(wanted !== 'read' && { [wanted]: true }), confirm: mustType ? node : null, reason: reason.trim() })} />
       </form>
     </Panel>
   );

@@ -50,9 +50,3 @@ export async function fetchRecording(id: string, signal?: AbortSignal): Promise<
   }
   throw new ApiError(troubleFromAnswer(answer.status, problem));
 }
-
-/** The same terminal from the command line. */
-export function terminalCli(cluster: string, node: string, kind: TerminalKind, write: boolean): string {
-  const flag = kind === 'os' ? ' --os' : kind === 'admin' ? ' --admin' : write ? ' --write' : '';
-  return `baton terminal ${cluster} ${node}${flag}`;
-}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { pieces } from './link';
-import { socketAddress, terminalCli } from './queries';
+import { socketAddress } from './queries';
 import { between, parseRecording } from './replay';
 
 describe('what is typed', () => {
@@ -13,13 +13,10 @@ describe('what is typed', () => {
   });
 });
 
-describe('addresses and command lines', () => {
-  it('follow the page and the kind', () => {
+describe('addresses', () => {
+  it('follow the page', () => {
     expect(socketAddress('a/b', { protocol: 'https:', host: 'x:1' })).toBe('wss://x:1/api/v1/terminal?ticket=a%2Fb');
     expect(socketAddress('t', { protocol: 'http:', host: 'x' })).toBe('ws://x/api/v1/terminal?ticket=t');
-    expect(terminalCli('c', 'r1', 'engine', false)).toBe('baton terminal c r1');
-    expect(terminalCli('c', 'r1', 'engine', true)).toBe('baton terminal c r1 --write');
-    expect(terminalCli('c', 'r1', 'os', false)).toBe('baton terminal c r1 --os');
   });
 });
 
