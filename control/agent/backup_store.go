@@ -353,7 +353,7 @@ func (a *Agent) baton(ctx context.Context, args ...string) (r storeReport, err e
 	if errors.As(err, &exit) && exit.ExitCode() == batonRefused {
 		ae.Code = engine.CodeFailed
 	}
-	a.log.Warn("baton did not do it", "args", args, "err", err, "said", said)
+	a.log.Warn("the command did not do it", "args", args, "err", err, "said", said)
 	return r, ae
 }
 

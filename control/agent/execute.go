@@ -138,6 +138,9 @@ func (a *Agent) act(o Order, deadline time.Time) (map[string]string, error) {
 	recorded := a.leases.promoting(o, w.in)
 	ordered := a.roles.ordered(w.in, o.Action)
 	r, err := a.drivers[w.in.Engine].Do(ctx, w.in, o.Action)
+	if o.Action.Name == engine.Promote && engine.CodeOf(err) == engine.CodeHistory && a.leases.cameBackWhole(w.in) {
+		r, err = a.drivers[w.in.Engine].Do(ctx, w.in, engine.Action{Name: engine.Promote})
+	}
 	ordered(err)
 	<-recorded
 	if !inStall[o.Action.Name] {

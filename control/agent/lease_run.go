@@ -264,9 +264,11 @@ func (r *leaseRun) release() {
 	if r.in.Process == "" {
 		return
 	}
-	_, durable := r.l.facts(r.in)
+	_, durable, lossless := r.l.facts(r.in)
+	restartable := durable && r.empty() == ""
 	r.l.send(&agentpb.FromAgent{Message: &agentpb.FromAgent_LeaseRelease{LeaseRelease: &agentpb.LeaseRelease{
-		Cluster: r.in.Cluster, Generation: r.h.Generation, Node: r.in.Node, Why: r.why, Restartable: durable && r.empty() == ""}}})
+		Cluster: r.in.Cluster, Generation: r.h.Generation, Node: r.in.Node, Why: r.why,
+		Restartable: restartable, Lossless: restartable && lossless}}})
 }
 
 func (r *leaseRun) hold(ctx context.Context, d time.Duration) {
@@ -385,7 +387,7 @@ func (r *leaseRun) start() {
 // empty says why a former primary must not start as primary: it held data and
 // there are none on disk. "" when it may.
 func (r *leaseRun) empty() string {
-	had, _ := r.l.facts(r.in)
+	had, _, _ := r.l.facts(r.in)
 	if !had || r.in.Dir == "" {
 		return ""
 	}

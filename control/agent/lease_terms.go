@@ -55,9 +55,10 @@ type LeaseRelease struct {
 	Cluster, Node string
 	Generation    uint64
 	Why           string
-	// Restartable tells that starting the engine again loses nothing it
-	// acknowledged.
-	Restartable bool
+	// Restartable tells that the engine can be started again with its data, but
+	// for what its file was not yet given when it ended; Lossless that nothing it
+	// acknowledged is missing there.
+	Restartable, Lossless bool
 }
 
 // Agent-side actions about leases and what follows from them.

@@ -38,6 +38,11 @@ type leases struct {
 	out     chan<- *agentpb.FromAgent
 	pauses  map[string]time.Duration // by instance: until when an operation holds writes
 
+	// whole tells of a server that its own disk has all it acknowledged, as it
+	// was last seen; back that it was so when it ended, and that it has followed
+	// nobody since.
+	whole, backWhole map[string]bool
+
 	promises *promises // given to others
 	peers    *peers
 }
@@ -47,9 +52,11 @@ type leases struct {
 type leaseRecord struct {
 	LeaseTerms
 	// HadKeys tells that the node was seen with data; Durable that its engine
-	// keeps everything it acknowledged over a crash of its process.
-	HadKeys map[string]bool `json:"HadKeys,omitempty"`
-	Durable map[string]bool `json:"Durable,omitempty"`
+	// keeps them over a crash of its process, but for what its file was not yet
+	// given; Lossless that it acknowledges nothing before that.
+	HadKeys  map[string]bool `json:"HadKeys,omitempty"`
+	Durable  map[string]bool `json:"Durable,omitempty"`
+	Lossless map[string]bool `json:"Lossless,omitempty"`
 	// Owes tells that the node was the holder and has not been a replica since:
 	// what only it holds must be saved before it becomes one.
 	Owes map[string]bool `json:"Owes,omitempty"`
@@ -62,7 +69,7 @@ const HeldBack = "kept stopped: "
 func (a *Agent) leasesFile() string { return filepath.Join(a.opt.Dir, "leases.json") }
 
 func openLeases(a *Agent) (*leases, error) {
-	l := &leases{a: a, records: map[string]*leaseRecord{}, runs: map[string]*leaseRun{}, pauses: map[string]time.Duration{}, peers: &peers{a: a, conns: map[string]*grpc.ClientConn{}}}
+	l := &leases{a: a, whole: map[string]bool{}, backWhole: map[string]bool{}, records: map[string]*leaseRecord{}, runs: map[string]*leaseRun{}, pauses: map[string]time.Duration{}, peers: &peers{a: a, conns: map[string]*grpc.ClientConn{}}}
 	var err error
 	if l.promises, err = openPromises(a); err != nil {
 		return nil, err
@@ -220,9 +227,9 @@ func (l *leases) terms(t LeaseTerms) {
 		rec.TTL != t.TTL || rec.Mode != t.Mode || !slices.Equal(rec.Promotable, t.Promotable) || rec.Roster != t.Roster || rec.HolderAgent != t.HolderAgent ||
 		!slices.Equal(rec.Peers, t.Peers)
 	if changed {
-		next := &leaseRecord{LeaseTerms: t, HadKeys: map[string]bool{}, Durable: map[string]bool{}, Owes: map[string]bool{}}
+		next := &leaseRecord{LeaseTerms: t, HadKeys: map[string]bool{}, Durable: map[string]bool{}, Lossless: map[string]bool{}, Owes: map[string]bool{}}
 		if rec != nil {
-			next.HadKeys, next.Durable = rec.HadKeys, rec.Durable
+			next.HadKeys, next.Durable, next.Lossless = rec.HadKeys, rec.Durable, rec.Lossless
 			for n, owes := range rec.Owes {
 				next.Owes[n] = owes
 			}
@@ -355,6 +362,9 @@ func (l *leases) ended(process string) {
 	if !ok {
 		return
 	}
+	l.mu.Lock()
+	l.backWhole[in.Key()] = l.whole[in.Key()]
+	l.mu.Unlock()
 	if run := l.run(in.Key()); run != nil {
 		run.engineEnded("its engine ended by itself")
 	}
@@ -405,14 +415,26 @@ func (l *leases) noted(in engine.Instance, o *engine.Observation) {
 		return
 	}
 	keys := o.Details["keys"] != ""
-	durable := o.Facts.Settings["appendonly"] == "yes"
+	// While its file is written anew, after a full copy of a primary above all, a
+	// server may start from the file before: with nothing that came since.
+	durable := o.Facts.Settings["appendonly"] == "yes" && o.Details["aofRewrite"] == ""
+	lossless := durable && o.Facts.Settings["appendfsync"] == "always"
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if o.Facts.Settings != nil {
+		l.whole[in.Key()] = lossless
+	}
+	if o.Role == engine.RoleReplica && o.LinkUp {
+		delete(l.backWhole, in.Key())
+	}
 	rec := l.records[in.Cluster]
-	if rec == nil || o.Facts.Settings == nil || rec.HadKeys[in.Node] == keys && rec.Durable[in.Node] == durable {
+	if rec == nil || o.Facts.Settings == nil || rec.HadKeys[in.Node] == keys && rec.Durable[in.Node] == durable && rec.Lossless[in.Node] == lossless {
 		return
 	}
-	rec.HadKeys[in.Node], rec.Durable[in.Node] = keys, durable
+	if rec.Lossless == nil { // stored by a version before
+		rec.Lossless = map[string]bool{}
+	}
+	rec.HadKeys[in.Node], rec.Durable[in.Node], rec.Lossless[in.Node] = keys, durable, lossless
 	if err := l.store(); err != nil {
 		l.a.log.Warn("what is known of a node is not stored", "cluster", in.Cluster, "node", in.Node, "err", err)
 	}
@@ -432,13 +454,21 @@ func (l *leases) back(in engine.Instance) {
 	}
 }
 
-func (l *leases) facts(in engine.Instance) (hadKeys, durable bool) {
+// cameBackWhole tells that a server which ended was started again with all it
+// had acknowledged, and has followed nobody since.
+func (l *leases) cameBackWhole(in engine.Instance) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.backWhole[in.Key()]
+}
+
+func (l *leases) facts(in engine.Instance) (hadKeys, durable, lossless bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if rec := l.records[in.Cluster]; rec != nil {
-		return rec.HadKeys[in.Node], rec.Durable[in.Node]
+		return rec.HadKeys[in.Node], rec.Durable[in.Node], rec.Lossless[in.Node]
 	}
-	return false, false
+	return false, false, false
 }
 
 // holderAddress is where the primary on record is.

@@ -26,7 +26,9 @@ const (
 	// a primary that is not at that position any more is left as it is (CodeHistory). Values: "replicaOf",
 	// "offset" (its last position as a primary, or as a replica when already done).
 	Demote = "demote"
-	// Promote: the instance becomes primary; the role is read back.
+	// Promote{[history,offset]}: the instance becomes primary; the role is read
+	// back. One that is not in that history, or not that far in it, is left as it
+	// is (CodeHistory): it was started again since it was chosen.
 	// Values: "role", "replid", "previousReplid", "offset", "syncFull".
 	Promote = "promote"
 	// Repoint{addr}: a replica follows addr from now on. Values: "replicaOf".

@@ -128,7 +128,7 @@ func readAndChoose(ctx context.Context, r *run) (outcome, error) {
 	}
 	v["lastSampled"] = strconv.FormatUint(last, 10)
 	for _, c := range read {
-		v["at/"+c.Node] = strconv.FormatUint(c.Position, 10)
+		v["at/"+c.Node], v["history/"+c.Node] = strconv.FormatUint(c.Position, 10), c.History
 	}
 	return outcome{detail: fmt.Sprintf("%s holds %s; %s", d.Node, v["at/"+d.Node], d.Loss), values: v}, nil
 }
@@ -215,7 +215,7 @@ func promoteChosen(ctx context.Context, r *run) (outcome, error) {
 	tried := map[string]bool{}
 	err := r.insist(ctx, func() (final bool, err error) {
 		b := r.op.Candidate
-		v, err = r.order(ctx, b, engine.Promote, orderTimeout)
+		v, err = r.order(ctx, b, engine.Promote, orderTimeout, r.chosenFor(b, reading{offset: r.value(failover.StepRead, "at/"+b), replid: r.value(failover.StepRead, "history/"+b)})...)
 		switch {
 		case err == nil:
 			delete(r.inDoubt, b)

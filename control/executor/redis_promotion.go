@@ -328,7 +328,7 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 	r.releaseOld(ctx)
 	err := r.insist(ctx, func() (final bool, err error) {
 		b := r.op.Candidate
-		v, err = r.order(ctx, b, engine.Promote, orderTimeout)
+		v, err = r.order(ctx, b, engine.Promote, orderTimeout, r.chosenFor(b, r.pausedPosition())...)
 		switch {
 		case err == nil:
 			delete(r.inDoubt, b)
@@ -363,6 +363,26 @@ func promoteCandidate(ctx context.Context, r *run) (outcome, error) {
 		out.values["agentMs"] = ms(r.switched.Sub(r.pauseSent))
 	}
 	return out, nil
+}
+
+// pausedPosition is where the old primary stood when its writes were held, which
+// every candidate holds.
+func (r *run) pausedPosition() reading {
+	if r.pausedAt.offset != "" {
+		return r.pausedAt
+	}
+	return reading{offset: r.value(plan.StepPause, "offset"), replid: r.value(plan.StepPause, "replid")}
+}
+
+// chosenFor are the arguments that keep a candidate from becoming primary which
+// was started again since it was chosen, and may have come back with less. One
+// that may have taken the order before, and writes with it, is not asked again;
+// neither is the old primary, whose data are the measure.
+func (r *run) chosenFor(node string, at reading) []string {
+	if at.replid == "" || at.offset == "" || r.inDoubt[node] || node == r.op.Plan.From {
+		return nil
+	}
+	return []string{"history", at.replid, "offset", at.offset}
 }
 
 // releaseOld lets the clients of the demoted primary go while the candidate is

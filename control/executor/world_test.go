@@ -332,6 +332,9 @@ func (w *world) act(n *fakeNode, o agent.Order) agent.Result {
 		}
 		n.role, n.of = engine.RoleReplica, a.Arg("addr")
 	case engine.Promote:
+		if h := a.Arg("history"); h != "" && (n.role == engine.RoleReplica && n.replid != h || len(n.data) < atoi(a.Arg("offset"))) {
+			return refused(engine.CodeHistory, "%s is in history %s at %d", n.name, n.replid, len(n.data))
+		}
 		if n.role != engine.RolePrimary {
 			w.ids++
 			n.role, n.of, n.replid = engine.RolePrimary, "", fmt.Sprintf("r%d", w.ids)

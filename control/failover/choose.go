@@ -321,7 +321,7 @@ func Asked(f *Facts, node string, accept bool) Decision {
 		return d
 	}
 	g := *f
-	g.SuspendedUntil, g.Acknowledged, g.Policy.RestartFirst, g.Restartable = time.Time{}, true, false, false
+	g.SuspendedUntil, g.Acknowledged, g.Policy.RestartFirst, g.Restartable, g.Lossless = time.Time{}, true, false, false, false
 	if node != "" {
 		g.Prefer = node
 	}

@@ -95,8 +95,9 @@ type Facts struct {
 	// gone and kept stopped.
 	EngineEnded bool
 	// Restartable tells that the engine beside a live agent can be started
-	// again with everything it acknowledged.
-	Restartable bool
+	// again with its data, but for what its file was not yet given when it
+	// ended; Lossless that nothing it acknowledged is missing there.
+	Restartable, Lossless bool
 	// RestartTried tells that starting it again was tried for this end.
 	RestartTried bool
 	// Sync are the members of the synchronous set as recorded when writes were
@@ -206,7 +207,7 @@ func Decide(f *Facts) Decision {
 	case f.Now.Before(f.SuspendedUntil):
 		return Decision{Kind: Suspended, Why: fmt.Sprintf("%s; automatic failover is paused until %s", why, f.SuspendedUntil.UTC().Format("15:04:05"))}
 	}
-	if f.Policy.RestartFirst && f.Restartable && f.EngineEnded && !f.RestartTried {
+	if f.Policy.RestartFirst && f.restartable() == "" && f.EngineEnded && !f.RestartTried {
 		return Decision{Kind: Restart, Node: f.Primary, Why: why + "; the policy is to start it again first"}
 	}
 	if f.Lease.State != lease.Released && f.Lease.State != lease.Expired {
@@ -231,13 +232,36 @@ func Decide(f *Facts) Decision {
 	return c
 }
 
-// blockedOr starts the same engine again where that loses nothing, instead of
-// doing nothing at all.
+// blockedOr starts the same engine again where the policy allows what that may
+// lose, instead of doing nothing at all.
 func blockedOr(f *Facts, d Decision) Decision {
-	if f.EngineEnded && f.Restartable {
-		return Decision{Kind: Restart, Node: f.Primary, Rejected: d.Rejected, Why: d.Why + "; its agent lives, so the same engine is started again with everything it acknowledged"}
+	if !f.EngineEnded {
+		return d
 	}
-	return d
+	why := f.restartable()
+	switch {
+	case why != "":
+		d.Why += "; " + why
+		return d
+	case f.Lossless:
+		why = "with everything it acknowledged"
+	default:
+		why = "with what is on its disk"
+	}
+	return Decision{Kind: Restart, Node: f.Primary, Rejected: d.Rejected, Why: d.Why + "; its agent lives, so the same engine is started again " + why}
+}
+
+// restartable says why the same engine is not to be started again, "" when it
+// is. Replicas then throw away what they hold beyond its disk: writes that they
+// confirmed, where clients wait for that.
+func (f *Facts) restartable() string {
+	switch {
+	case !f.Restartable:
+		return f.Primary + " cannot be started again with its data"
+	case f.Policy.Failover == NoLoss && f.Policy.Acks > 0 && !f.Lossless:
+		return f.Primary + " is not started again either: its disk may lack writes that replicas confirmed, because its file is not synced for each write (appendfsync), and the policy is to lose none"
+	}
+	return ""
 }
 
 func (p Policy) coolDown() time.Duration {

@@ -124,6 +124,14 @@ func TestDecide(t *testing.T) {
 		{"position never seen", func(f *Facts) { f.Samples = nil }, dead, "blocked", "cannot be bounded"},
 		{"no-loss, asynchronous", func(f *Facts) { f.Policy.Failover = NoLoss }, dead, "blocked", "by the primary alone"},
 		{"no-loss, asynchronous, engine can start again", func(f *Facts) { f.Policy.Failover, f.Restartable = NoLoss, true }, crashed, "restart a", ""},
+		{"no-loss, confirmed by a replica nobody can read, on a disk that is behind", func(f *Facts) {
+			f.Policy.Failover, f.Policy.Acks, f.Sync, f.Restartable = NoLoss, 1, []string{"b", "s"}, true
+			f.Connected["S"] = false
+		}, crashed, "blocked", "may lack writes that replicas confirmed"},
+		{"no-loss, confirmed by a replica nobody can read, on a disk that is not", func(f *Facts) {
+			f.Policy.Failover, f.Policy.Acks, f.Sync, f.Restartable, f.Lossless = NoLoss, 1, []string{"b", "s"}, true, true
+			f.Connected["S"] = false
+		}, crashed, "restart a", "everything it acknowledged"},
 		{"no-loss, one of two confirmed, both read", func(f *Facts) { f.Policy.Failover, f.Policy.Acks, f.Sync = NoLoss, 1, []string{"b", "s"} }, dead, "failover b", ""},
 		{"no-loss, one of two confirmed, one read", func(f *Facts) {
 			f.Policy.Failover, f.Policy.Acks, f.Sync = NoLoss, 1, []string{"b", "s"}

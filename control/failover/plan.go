@@ -95,7 +95,7 @@ func WhatIf(f *Facts, node string) Decision {
 	if node != f.Primary {
 		return g.replicaGone(node)
 	}
-	g.EngineEnded, g.Restartable = false, false
+	g.EngineEnded, g.Restartable, g.Lossless = false, false, false
 	if g.Lease.State != lease.None {
 		g.Lease.State, g.Lease.ExpiresIn = lease.Expired, 0
 	}

@@ -122,9 +122,9 @@ type watched struct {
 
 // ended is what the holder's agent said when its engine had ended.
 type ended struct {
-	generation  uint64
-	restartable bool
-	why         string
+	generation            uint64
+	restartable, lossless bool
+	why                   string
 }
 
 type sample struct {
@@ -293,9 +293,9 @@ func (k *Keeper) Release(agentID string, r agent.LeaseRelease) {
 		k.table.Release(r.Cluster, r.Generation, r.Node, r.Why)
 		if w.generation == r.Generation && w.holder == r.Node {
 			if w.ended == nil {
-				k.Log.Warn("a primary's engine has ended", "cluster", r.Cluster, "node", r.Node, "why", r.Why, "restartable", r.Restartable)
+				k.Log.Warn("a primary's engine has ended", "cluster", r.Cluster, "node", r.Node, "why", r.Why, "restartable", r.Restartable, "lossless", r.Lossless)
 			}
-			w.ended = &ended{generation: r.Generation, restartable: r.Restartable, why: r.Why}
+			w.ended = &ended{generation: r.Generation, restartable: r.Restartable, lossless: r.Lossless, why: r.Why}
 		}
 	}
 	k.mu.Unlock()

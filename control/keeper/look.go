@@ -210,7 +210,7 @@ func (k *Keeper) facts(c *inventory.Cluster, f *plan.Facts) failover.Facts {
 		out.Samples = append(out.Samples, s.Sample)
 	}
 	if w.ended != nil && w.ended.generation == c.Generation {
-		out.EngineEnded, out.Restartable = true, w.ended.restartable
+		out.EngineEnded, out.Restartable, out.Lossless = true, w.ended.restartable, w.ended.lossless
 		out.RestartTried = !w.restartAt.IsZero()
 	}
 	return out

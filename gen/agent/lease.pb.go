@@ -398,7 +398,8 @@ type LeaseRelease struct {
 	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	Why           string                 `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
-	Restartable   bool                   `protobuf:"varint,5,opt,name=restartable,proto3" json:"restartable,omitempty"` // starting the engine again loses nothing it acknowledged
+	Restartable   bool                   `protobuf:"varint,5,opt,name=restartable,proto3" json:"restartable,omitempty"` // the engine can be started again with what is on its disk
+	Lossless      bool                   `protobuf:"varint,6,opt,name=lossless,proto3" json:"lossless,omitempty"`       // and nothing it acknowledged is missing there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -468,6 +469,13 @@ func (x *LeaseRelease) GetRestartable() bool {
 	return false
 }
 
+func (x *LeaseRelease) GetLossless() bool {
+	if x != nil {
+		return x.Lossless
+	}
+	return false
+}
+
 var File_agent_lease_proto protoreflect.FileDescriptor
 
 const file_agent_lease_proto_rawDesc = "" +
@@ -513,7 +521,7 @@ const file_agent_lease_proto_rawDesc = "" +
 	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x18\n" +
 	"\agranted\x18\x05 \x01(\bR\agranted\x12\x12\n" +
 	"\x04code\x18\x06 \x01(\tR\x04code\x12\x15\n" +
-	"\x06ttl_ns\x18\a \x01(\x03R\x05ttlNs\"\x90\x01\n" +
+	"\x06ttl_ns\x18\a \x01(\x03R\x05ttlNs\"\xac\x01\n" +
 	"\fLeaseRelease\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1e\n" +
 	"\n" +
@@ -521,7 +529,8 @@ const file_agent_lease_proto_rawDesc = "" +
 	"generation\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x10\n" +
 	"\x03why\x18\x04 \x01(\tR\x03why\x12 \n" +
-	"\vrestartable\x18\x05 \x01(\bR\vrestartableB\x19Z\x17baton/gen/agent;agentpbb\x06proto3"
+	"\vrestartable\x18\x05 \x01(\bR\vrestartable\x12\x1a\n" +
+	"\blossless\x18\x06 \x01(\bR\blosslessB\x19Z\x17baton/gen/agent;agentpbb\x06proto3"
 
 var (
 	file_agent_lease_proto_rawDescOnce sync.Once

@@ -172,7 +172,7 @@ func (c *control) facts() failover.Facts {
 	f := failover.Facts{Primary: nodeName(c.holder), Generation: c.gen, Enrolled: c.enrolled == c.gen, Quorum: true, Guarded: true,
 		Policy:    failover.Policy{Failover: failover.NoLoss, Acks: c.w.acks, CoolDown: 1},
 		Lease:     c.promised(c.table.View("c", c.clock())),
-		Connected: map[string]bool{}, Tags: map[string]failover.Tags{}, Samples: c.samples, EngineEnded: c.ended == c.gen && c.ended != 0, Restartable: true}
+		Connected: map[string]bool{}, Tags: map[string]failover.Tags{}, Samples: c.samples, EngineEnded: c.ended == c.gen && c.ended != 0, Restartable: true, Lossless: true}
 	f.RestartTried = c.restart != 0
 	f.Snapshot = health.Snapshot{Now: moment(c.w.now), Cluster: "c", Engine: engine.Redis}
 	if c.op != nil && !c.op.State.Final() {

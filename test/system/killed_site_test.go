@@ -279,6 +279,18 @@ func (s *killedSite) found(ports []int) {
 			Protocol: 2, DisableIdentity: true, MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: 2 * time.Second, PoolSize: 8})
 		s.t.Cleanup(func() { h.c.Close() })
 		s.redis = append(s.redis, redisNode{Name: h.node, Port: ports[i], c: h.c})
+
+	}
+	s.whole()
+	// A primary that nobody can follow at once is started again by itself only if
+	// its own disk has all it acknowledged.
+	var change struct{ OperationID string }
+	s.awaitIn("an accepted change of parameters", func() (bool, string) {
+		_, err := s.call("PUT", "/clusters/cache/parameters", map[string]any{"values": map[string]string{"appendfsync": "always"}}, &change)
+		return change.OperationID != "", fmt.Sprint(err)
+	})
+	if o := s.end(change.OperationID, endsWithin); o.State != "done" {
+		s.t.Fatalf("the servers do not sync each write: %s: %s", o.State, o.Outcome)
 	}
 	s.whole()
 }

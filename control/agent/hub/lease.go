@@ -47,7 +47,7 @@ func (h *Hub) renewal(l *link, m *agentpb.LeaseRenewal) {
 
 func (h *Hub) release(l *link, m *agentpb.LeaseRelease) {
 	if k := h.leases(); k != nil {
-		go k.Release(l.id, agent.LeaseRelease{Cluster: m.GetCluster(), Node: m.GetNode(), Generation: m.GetGeneration(), Why: m.GetWhy(), Restartable: m.GetRestartable()})
+		go k.Release(l.id, agent.LeaseRelease{Cluster: m.GetCluster(), Node: m.GetNode(), Generation: m.GetGeneration(), Why: m.GetWhy(), Restartable: m.GetRestartable(), Lossless: m.GetLossless()})
 	}
 }
 

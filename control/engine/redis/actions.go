@@ -289,9 +289,36 @@ func stillAt(m info, a engine.Action) error {
 		Fix:    "it was restarted or took writes; compare positions again"}
 }
 
-func promote(ctx context.Context, n *node, _ engine.Action) (engine.Result, error) {
+// stillHolds refuses a candidate that is not in the history it was chosen for,
+// or not as far: it was started again, and may have come back with less.
+func stillHolds(m info, a engine.Action) error {
+	history := a.Arg("history")
+	if history == "" {
+		return nil
+	}
+	least, err := number(a, "offset")
+	if err != nil {
+		return err
+	}
+	if m["master_replid"] != history && m["master_replid2"] != history {
+		return &engine.ActionError{Code: engine.CodeHistory,
+			Detail: fmt.Sprintf("the server is in history %s, not in %s any more", m["master_replid"], history),
+			Fix:    "it was started again and may lack what it held; another replica that holds everything can take over"}
+	}
+	if m.offset() < uint64(least) {
+		return &engine.ActionError{Code: engine.CodeHistory,
+			Detail: fmt.Sprintf("the server stands at %d of history %s, before %d, where it was when it was chosen", m.offset(), history, least),
+			Fix:    "it was started again and lacks what it held; another replica that holds everything can take over"}
+	}
+	return nil
+}
+
+func promote(ctx context.Context, n *node, a engine.Action) (engine.Result, error) {
 	m, err := n.replication(ctx)
 	if err != nil {
+		return engine.Result{}, err
+	}
+	if err := stillHolds(m, a); err != nil {
 		return engine.Result{}, err
 	}
 	done := m.isPrimary()

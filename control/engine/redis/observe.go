@@ -107,6 +107,9 @@ func (n *node) observe(ctx context.Context, o *engine.Observation) {
 		"connectedReplicas": m["connected_slaves"], "syncFull": m["sync_full"], "syncPartialOk": m["sync_partial_ok"],
 		"failoverState": m["master_failover_state"], "keys": m["db0"], "processId": m["process_id"], "aofSize": m["aof_current_size"],
 	}
+	if m["aof_rewrite_in_progress"] == "1" || m["aof_rewrite_scheduled"] == "1" {
+		o.Details["aofRewrite"] = "1"
+	}
 	if *boolOr(o.Facts.Loading) {
 		o.Role, o.Err = engine.RoleUnknown, "the instance is loading its data set"
 	}

@@ -272,6 +272,11 @@ func TestWaitOffsetTellsHistoriesApart(t *testing.T) {
 	if engine.CodeOf(err) != engine.CodeHistory {
 		t.Errorf("a candidate beyond the wanted offset: %v", err)
 	}
+	for why, at := range map[string][2]string{"of another history": {strings.Repeat("1", 40), "1"}, "that lacks what it held": {off.Values["replid"], "1000000"}} {
+		if _, err := d.Do(timeout(t, 5*time.Second), b.Instance, act(engine.Promote, "history", at[0], "offset", at[1])); engine.CodeOf(err) != engine.CodeHistory {
+			t.Errorf("promoting a candidate %s: %v", why, err)
+		}
+	}
 	if _, err := d.Do(timeout(t, 5*time.Second), servers[0].Instance, act(engine.Repoint, "addr", b.Instance.Address())); engine.CodeOf(err) != engine.CodeRefused {
 		t.Errorf("re-pointing a primary: %v", err)
 	}

@@ -48,7 +48,7 @@ func switchover(ctx context.Context, d engine.Driver, all []engine.Instance, fro
 	if _, err := do(from, engine.Demote, "addr", to.Address()); err != nil {
 		return nil, err
 	}
-	promoted, err := do(to, engine.Promote)
+	promoted, err := do(to, engine.Promote, "history", off["replid"], "offset", off["offset"])
 	if err != nil {
 		return nil, err
 	}
