@@ -42,12 +42,13 @@ type memoryRun struct {
 	events, streams, size   int
 	minutes                 float64
 	every                   time.Duration
-	rate, readers           int
+	rate, readers, reads    int
 	limit                   int // MiB of resident memory after the load
 	node                    *fleet.Node
 	samples                 []holding
 	began                   time.Time
 	written, read, failures atomic.Int64
+	ended                   atomic.Int64 // calls of the mixed load that ended with an error
 }
 
 // holding is one look at the process.
@@ -71,6 +72,7 @@ func runMemory(args []string) error {
 	flags.DurationVar(&m.every, "every", 10*time.Second, "time between two samples")
 	flags.IntVar(&m.rate, "rate", 2000, "appends a second of the mixed load, to streams that exist")
 	flags.IntVar(&m.readers, "readers", 4, "clients that read streams, each on new connections now and then")
+	flags.IntVar(&m.reads, "reads", 100, "streams a second that each of them reads")
 	flags.IntVar(&m.limit, "limit", 400, "MiB of resident memory allowed after the load; 0: any")
 	keep := flags.String("dir", "", "data directory, kept; by default a temporary one")
 	if err := flags.Parse(args); err != nil {
@@ -278,29 +280,38 @@ func (m *memoryRun) mix(ctx context.Context) error {
 	running.Go(func() { m.follow(ctx) })
 	pace := time.NewTicker(time.Second / time.Duration(max(m.rate, 1)))
 	defer pace.Stop()
-	err := m.appends(ctx, 256, 1, func() (string, bool) {
-		select {
-		case <-pace.C:
-			return streamName(rand.IntN(m.streams)), true
-		case <-ctx.Done():
-			return "", false
+	for ctx.Err() == nil {
+		err := m.appends(ctx, 256, 1, func() (string, bool) {
+			select {
+			case <-pace.C:
+				return streamName(rand.IntN(m.streams)), true
+			case <-ctx.Done():
+				return "", false
+			}
+		})
+		if err != nil && ctx.Err() == nil { // of a disk that stood still: a client goes on with a new call
+			m.ended.Add(1)
+			fmt.Fprintf(os.Stderr, "appends ended and begin anew: %v\n", err)
 		}
-	})
-	running.Wait()
-	if ctx.Err() != nil {
-		return nil // the time is over, in the middle of something
 	}
-	return err
+	running.Wait()
+	return nil
 }
 
 // readOn reads streams, on a new connection every hundred.
 func (m *memoryRun) readOn(ctx context.Context) {
+	pace := time.NewTicker(time.Second / time.Duration(max(m.reads, 1)))
+	defer pace.Stop()
 	for ctx.Err() == nil {
 		conn, err := m.dial()
 		if err != nil {
 			return
 		}
 		for n := 0; n < 100 && ctx.Err() == nil; n++ {
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+			}
 			if err := m.readStream(ctx, conn, streamName(rand.IntN(m.streams))); err != nil && ctx.Err() == nil {
 				m.failures.Add(1)
 			}
@@ -347,8 +358,8 @@ func (m *memoryRun) follow(ctx context.Context) {
 }
 
 func (m *memoryRun) print(idle, full holding, loaded time.Duration) {
-	fmt.Printf("\n%d events of %d bytes in %d streams, loaded in %.0f s (%.0f/s); then %.1f min of %d appends/s and %d readers (%d streams read, %d reads failed)\n\n",
-		m.events, m.size, m.streams, loaded.Seconds(), float64(m.events)/loaded.Seconds(), m.minutes, m.rate, m.readers, m.read.Load(), m.failures.Load())
+	fmt.Printf("\n%d events of %d bytes in %d streams, loaded in %.0f s (%.0f/s); then %.1f min of %d appends/s and %d readers (%d streams read, %d reads failed, %d calls of appends ended)\n\n",
+		m.events, m.size, m.streams, loaded.Seconds(), float64(m.events)/loaded.Seconds(), m.minutes, m.rate, m.readers, m.read.Load(), m.failures.Load(), m.ended.Load())
 	fmt.Println("| time | phase | events written | RSS | handles | goroutines |\n|---|---|---|---|---|---|")
 	row := func(s holding) {
 		fmt.Printf("| %s | %s | %d | %.1f MiB | %d | %d |\n", s.at.Round(time.Second), s.phase, s.events, float64(s.resident)/(1<<20), s.handles, s.goroutines)
