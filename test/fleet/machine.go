@@ -20,6 +20,9 @@ import (
 // is measured beside: of a late wake-up only the part counts as a stall in which others had the cores or nobody had, and
 // their threads are no crowd.
 //
+// A virtual machine whose host takes a good part of the processor time it wants measures its host: such times are told
+// and not judged. See Stolen.
+//
 // A Machine may be asked from any goroutine.
 type Machine struct {
 	stop chan struct{}
@@ -31,6 +34,8 @@ type Machine struct {
 	work  []time.Duration
 	crowd []int // threads of others that had or wanted a core
 	pids  []int // own processes, looked up now and then
+
+	began, ended cpuTime // ended is zero until Stop
 }
 
 // span is a time from its beginning to its end.
@@ -69,7 +74,7 @@ func WatchMachine(dir string) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{stop: make(chan struct{})}
+	m := &Machine{stop: make(chan struct{}), began: readCPUTime()}
 	m.done.Add(2)
 	go m.wake()
 	go m.sync(f)
@@ -82,6 +87,7 @@ func (m *Machine) Stop() {
 	select {
 	case <-m.stop:
 	default:
+		m.ended = readCPUTime()
 		close(m.stop)
 	}
 	m.mu.Unlock()
@@ -306,7 +312,7 @@ func (m *Machine) String() string {
 
 // Judge compares gaps with limits of their median and their longest on an idle machine. Both are judged without what
 // the machine stood still in each gap, and grow with its slowness. It returns a line that tells both as they were
-// measured and as they were judged, and whether they are within the limits.
+// measured and as they were judged, and whether they are within the limits, or cannot be judged.
 func (m *Machine) Judge(gaps []Gap, median, longest time.Duration) (line string, ok bool) {
 	if len(gaps) == 0 {
 		return "nothing was measured", false
@@ -319,7 +325,11 @@ func (m *Machine) Judge(gaps []Gap, median, longest time.Duration) (line string,
 	more := m.Slowness() * m.Crowding()
 	allowedMedian, allowedLongest := time.Duration(more*float64(median)), time.Duration(more*float64(longest))
 	ok = middle(own) <= allowedMedian && most(own) <= allowedLongest
-	return fmt.Sprintf("median %s, max %s; without the machine's own stalls median %s, max %s; limits %s and %s (machine: %s)",
+	told := ""
+	if stolen := m.Stolen(); stolen > stolenMost {
+		ok, told = true, fmt.Sprintf("NOT JUDGED, the host of this machine took %.0f %% of the processor time it wanted: ", 100*stolen)
+	}
+	return told + fmt.Sprintf("median %s, max %s; without the machine's own stalls median %s, max %s; limits %s and %s (machine: %s)",
 		short(middle(raw)), short(most(raw)), short(middle(own)), short(most(own)), short(allowedMedian), short(allowedLongest), m), ok
 }
 
