@@ -139,6 +139,8 @@ func startUp(t *testing.T) (base, link string) {
 	t.Cleanup(func() { endServers(data) })
 	cmd := exec.Command(binary, "up", "--demo", "--data", data, "--listen", listen,
 		"--agent-listen", fmt.Sprintf("%s:%d", fleet.Host, ports[1]))
+	// A shell of the host reads what HOME holds; that of whoever runs the test may wait for something.
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()

@@ -17,7 +17,8 @@ const rows = () => page.locator('[data-testid=terminal-screen] .xterm-rows');
 const shows = (text) =>
   until(`the terminal shows ${JSON.stringify(text)}`, uiMs, async () => {
     const seen = (await rows().innerText()).replaceAll('\u00a0', ' ');
-    return seen.includes(text) || seen.replaceAll('\n', '').includes(text);
+    must(seen.includes(text) || seen.replaceAll('\n', '').includes(text), `it shows ${JSON.stringify(seen.trim())}`);
+    return true;
   });
 
 async function type(text) {

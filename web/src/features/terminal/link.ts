@@ -39,13 +39,19 @@ export function pieces(text: string, most = maxTyped): Uint8Array[] {
   return out;
 }
 
-/** A terminal's connection. */
+/** A terminal's connection. What is sent before it is open goes out when it is: keys pressed early are not lost. */
 export class TerminalLink {
   private readonly socket: WebSocket;
+  private early: (string | Uint8Array)[] = [];
 
   constructor(ticket: string, events: LinkEvents) {
     this.socket = new WebSocket(socketAddress(ticket), 'baton-terminal.v1');
     this.socket.binaryType = 'arraybuffer';
+    this.socket.onopen = () => {
+      const early = this.early;
+      this.early = [];
+      for (const data of early) this.send(data);
+    };
     this.socket.onmessage = (e: MessageEvent<ArrayBuffer | string>) => {
       if (typeof e.data !== 'string') {
         events.onOutput(new Uint8Array(e.data));
@@ -86,6 +92,7 @@ export class TerminalLink {
   }
 
   private send(data: string | Uint8Array) {
+    if (this.socket.readyState === WebSocket.CONNECTING) this.early.push(data);
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(data as string | Uint8Array<ArrayBuffer>);
   }
 }

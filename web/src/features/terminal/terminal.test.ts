@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { pieces } from './link';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { pieces, TerminalLink } from './link';
 import { socketAddress } from './queries';
 import { between, parseRecording } from './replay';
 
@@ -10,6 +10,37 @@ describe('what is typed', () => {
     expect(cut.every((p) => p.length <= 7)).toBe(true);
     expect(cut.map((p) => new TextDecoder('utf-8', { fatal: true }).decode(p)).join('')).toBe(text);
     expect(pieces('')).toEqual([]);
+  });
+});
+
+describe('a connection', () => {
+  afterEach(() => vi.unstubAllGlobals());
+  it('keeps what is typed before it is open, in order', () => {
+    const sent: string[] = [];
+    class Socket {
+      static readonly CONNECTING = 0;
+      static readonly OPEN = 1;
+      readyState = Socket.CONNECTING;
+      onopen = () => {};
+      constructor() {
+        made = this;
+      }
+      send(data: string | Uint8Array) {
+        sent.push(typeof data === 'string' ? data : new TextDecoder().decode(data));
+      }
+      close() {}
+    }
+    let made: Socket | undefined;
+    vi.stubGlobal('WebSocket', Socket);
+    vi.stubGlobal('window', { location: { protocol: 'http:', host: 'x' } });
+    const link = new TerminalLink('t', { onOutput: () => {}, onNotice: () => {}, onGone: () => {} });
+    link.type('ls');
+    link.type('\r');
+    expect(sent).toEqual([]);
+    if (made) made.readyState = Socket.OPEN;
+    made?.onopen();
+    link.type('exit');
+    expect(sent).toEqual(['ls', '\r', 'exit']);
   });
 });
 
