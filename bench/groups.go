@@ -9,23 +9,37 @@ import (
 	"time"
 )
 
-// group is one measurement on one fresh cluster.
+// group is one measurement. Rates are taken in rounds on clusters that live side by side: each round measures every
+// target once, so that a machine whose speed changes by the minute changes it for both. Gaps are taken on one
+// cluster at a time.
 type group struct {
 	name string
-	run  func(*table, target, settings) error
+	// label is the row; fill prepares a target, nil when nothing has to be there; round is one run of rates, of which
+	// number 0 warms up.
+	label func(settings) string
+	fill  func(target, settings) error
+	round func(tg target, s settings, number int) (sample, error)
+	// gaps measures interruptions.
+	gaps func(target, settings) ([]time.Duration, error)
 }
 
 var groups = []group{
-	{"one", func(t *table, tg target, s settings) error {
-		return appends(t, tg, s, "1 appender, one at a time", 1, 1)
-	}},
-	{"unary", func(t *table, tg target, s settings) error {
-		return appends(t, tg, s, "64 appenders, expected revision", 64, 8)
-	}},
-	{"streams", pipelined},
-	{"read", reads},
-	{"failover", failover},
-	{"promotion", promotion},
+	{name: "one", label: named("1 appender, one at a time"), round: appends(1, 1)},
+	{name: "unary", label: named("64 appenders, expected revision"), round: appends(64, 8)},
+	{name: "streams", label: named(fmt.Sprintf("%d streams, %d in flight each", streamClients, streamWindow)), round: pipelined},
+	{name: "read", label: func(s settings) string { return fmt.Sprintf("read %dk events back", s.events/1000) }, fill: fillToRead, round: read},
+	{name: "failover", label: named("kill -9 of the leader, 16 writers"), gaps: failover},
+	{name: "promotion", label: named("planned move of leadership, 64 writers"), gaps: promotion},
+}
+
+func named(label string) func(settings) string { return func(settings) string { return label } }
+
+// length is how long a round lasts.
+func (s *settings) length(round int) time.Duration {
+	if round == 0 {
+		return time.Second
+	}
+	return time.Duration(s.seconds) * time.Second
 }
 
 func groupNames() []string {
@@ -66,22 +80,18 @@ func timed(tg target, work func() (int, error)) (sample, error) {
 }
 
 // appends measures clients that wait for each acknowledgement, spread over conns connections.
-func appends(t *table, tg target, s settings, label string, clients, conns int) error {
-	var samples []sample
-	for run := range s.runs + 1 { // the first one warms up
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.seconds)*time.Second+s.settle)
+func appends(clients, conns int) func(target, settings, int) (sample, error) {
+	return func(tg target, s settings, round int) (sample, error) {
+		length := s.length(round)
+		ctx, cancel := context.WithTimeout(context.Background(), length+s.settle)
+		defer cancel()
 		var all []appender
 		for i := range clients {
-			a, err := tg.appender(ctx, i%conns, fmt.Sprintf("bench-%d-%d-%d", clients, run, i))
+			a, err := tg.appender(ctx, i%conns, fmt.Sprintf("bench-%d-%d-%d", clients, round, i))
 			if err != nil {
-				cancel()
-				return err
+				return sample{}, err
 			}
 			all = append(all, a)
-		}
-		length := time.Duration(s.seconds) * time.Second
-		if run == 0 {
-			length = time.Second
 		}
 		var mu sync.Mutex
 		var latencies []time.Duration
@@ -113,18 +123,13 @@ func appends(t *table, tg target, s settings, label string, clients, conns int) 
 			wg.Wait()
 			return len(latencies), firstErr
 		})
-		cancel()
 		if err != nil {
-			return err
+			return sample{}, err
 		}
-		if run > 0 {
-			sort.Slice(latencies, func(i, j int) bool { return latencies[i] < latencies[j] })
-			sm.p50, sm.p99 = latencies[len(latencies)/2], latencies[len(latencies)*99/100]
-			samples = append(samples, sm)
-		}
+		sort.Slice(latencies, func(i, j int) bool { return latencies[i] < latencies[j] })
+		sm.p50, sm.p99 = latencies[len(latencies)/2], latencies[len(latencies)*99/100]
+		return sm, nil
 	}
-	t.rates(label, tg.name(), samples)
-	return nil
 }
 
 // streamClients and streamWindow shape the pipelined measurement: connections, and events in flight on each.
@@ -133,92 +138,71 @@ const (
 	streamWindow  = 512
 )
 
-func pipelined(t *table, tg target, s settings) error {
-	var samples []sample
-	for run := range s.runs + 1 {
-		length := time.Duration(s.seconds) * time.Second
-		if run == 0 {
-			length = time.Second
+func pipelined(tg target, s settings, round int) (sample, error) {
+	return timed(tg, func() (int, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), s.length(round))
+		defer cancel()
+		var n atomic.Int64
+		errs := make(chan error, streamClients)
+		for i := range streamClients {
+			go func() {
+				errs <- tg.pipeline(ctx, fmt.Sprintf("pipe-%d-%d", round, i), streamWindow, s.payload, func() { n.Add(1) })
+			}()
 		}
-		sm, err := timed(tg, func() (int, error) {
-			ctx, cancel := context.WithTimeout(context.Background(), length)
-			defer cancel()
-			var n atomic.Int64
-			errs := make(chan error, streamClients)
-			for i := range streamClients {
-				go func() {
-					errs <- tg.pipeline(ctx, fmt.Sprintf("pipe-%d-%d", run, i), streamWindow, s.payload, func() { n.Add(1) })
-				}()
+		var firstErr error
+		for range streamClients {
+			if err := <-errs; err != nil && firstErr == nil {
+				firstErr = err
 			}
-			var firstErr error
-			for range streamClients {
-				if err := <-errs; err != nil && firstErr == nil {
-					firstErr = err
-				}
-			}
-			return int(n.Load()), firstErr
-		})
-		if err != nil {
-			return err
 		}
-		if run > 0 {
-			samples = append(samples, sm)
-		}
-	}
-	t.rates(fmt.Sprintf("%d streams, %d in flight each", streamClients, streamWindow), tg.name(), samples)
-	return nil
+		return int(n.Load()), firstErr
+	})
 }
 
-func reads(t *table, tg target, s settings) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+// readTime bounds writing or reading what is read back.
+const readTime = 5 * time.Minute
+
+func fillToRead(tg target, s settings) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readTime)
 	defer cancel()
 	if err := tg.fill(ctx, s.events, s.payload); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
-	if err := tg.settled(s.settle); err != nil {
-		return err
-	}
-	var samples []sample
-	for run := range s.runs + 1 {
-		sm, err := timed(tg, func() (int, error) {
-			n, err := tg.read(ctx, s.events)
-			if err == nil && n < s.events {
-				err = fmt.Errorf("read %d of %d events", n, s.events)
-			}
-			return n, err
-		})
-		if err != nil {
-			return err
+	return tg.settled(s.settle)
+}
+
+func read(tg target, s settings, _ int) (sample, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTime)
+	defer cancel()
+	return timed(tg, func() (int, error) {
+		n, err := tg.read(ctx, s.events)
+		if err == nil && n < s.events {
+			err = fmt.Errorf("read %d of %d events", n, s.events)
 		}
-		if run > 0 {
-			samples = append(samples, sm)
-		}
-	}
-	t.rates(fmt.Sprintf("read %dk events back", s.events/1000), tg.name(), samples)
-	return nil
+		return n, err
+	})
 }
 
 // failover and promotion measure the longest time without any acknowledgement, seen by all writers together.
 
-func failover(t *table, tg target, s settings) error {
+func failover(tg target, s settings) ([]time.Duration, error) {
 	g := startGapWriters(tg, 16, s)
 	defer g.stop()
 	var gaps []time.Duration
 	for range s.kills {
 		gap, err := g.around(s.settle, tg.killLeader)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		gaps = append(gaps, gap)
 		if err := tg.recover(s.settle); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	t.gaps("kill -9 of the leader, 16 writers", tg.name(), gaps)
-	return nil
+	return gaps, nil
 }
 
-func promotion(t *table, tg target, s settings) error {
+func promotion(tg target, s settings) ([]time.Duration, error) {
 	g := startGapWriters(tg, 64, s)
 	defer g.stop()
 	var gaps []time.Duration
@@ -229,13 +213,12 @@ func promotion(t *table, tg target, s settings) error {
 			return tg.moveLeader(ctx)
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		gaps = append(gaps, gap)
 		if err := tg.settled(s.settle); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	t.gaps("planned move of leadership, 64 writers", tg.name(), gaps)
-	return nil
+	return gaps, nil
 }

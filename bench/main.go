@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -30,7 +31,7 @@ import (
 // settings of one run.
 type settings struct {
 	seconds int           // length of each append measurement, s
-	runs    int           // repetitions of append and read measurements; the median counts
+	runs    int           // rounds of append and read measurements; the medians count
 	events  int           // events read back in the read measurement
 	kills   int           // leader deaths in the failover measurement
 	moves   int           // planned moves in the promotion measurement
@@ -60,7 +61,7 @@ func run() error {
 	targets := flag.String("targets", "baton,nats", "which servers to measure")
 	s := settings{settle: 30 * time.Second}
 	flag.IntVar(&s.seconds, "seconds", 4, "length of each append measurement")
-	flag.IntVar(&s.runs, "runs", 3, "repetitions; the median counts")
+	flag.IntVar(&s.runs, "runs", 3, "rounds, each of which measures every target once; the medians count")
 	flag.IntVar(&s.events, "events", 300_000, "events to read back")
 	flag.IntVar(&s.kills, "kills", 5, "kill -9 of the leader, times")
 	flag.IntVar(&s.moves, "moves", 10, "planned moves of leadership, times")
@@ -99,12 +100,12 @@ func run() error {
 			return fmt.Errorf("unknown target %q: baton or nats", name)
 		}
 	}
+	// The load shares the cores with the servers; collecting its small heap over and over is not what is measured.
+	debug.SetGCPercent(loadGCPercent)
 	t := newTable()
 	for _, g := range groups {
-		for _, mk := range makers {
-			if err := measure(t, g, mk, filepath.Join(dir, g.name), s); err != nil {
-				return err
-			}
+		if err := measure(t, &g, makers, filepath.Join(dir, g.name), s); err != nil {
+			return err
 		}
 	}
 	text := t.markdown(s)
@@ -115,8 +116,54 @@ func run() error {
 	return nil
 }
 
-// measure starts a fresh cluster of one target for one group and stops it again.
-func measure(t *table, g group, mk func(string) target, dir string, s settings) error {
+// loadGCPercent lets the load's heap grow to this many percent of what is reachable before it is collected.
+const loadGCPercent = 800
+
+// measure takes one group's figures on fresh clusters and stops them again.
+func measure(t *table, g *group, makers []func(string) target, dir string, s settings) error {
+	if g.gaps != nil {
+		for _, mk := range makers {
+			if err := begin(g, mk, dir, s, func(tg target) error {
+				gaps, err := g.gaps(tg, s)
+				t.gaps(g.label(s), tg.name(), gaps)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return side(t, g, makers, nil, dir, s)
+}
+
+// side starts one target more beside those that live, until all do, and then takes the rounds.
+func side(t *table, g *group, makers []func(string) target, living []target, dir string, s settings) error {
+	if len(living) < len(makers) {
+		return begin(g, makers[len(living)], dir, s, func(tg target) error {
+			if g.fill != nil {
+				if err := g.fill(tg, s); err != nil {
+					return err
+				}
+			}
+			return side(t, g, makers, append(living, tg), dir, s)
+		})
+	}
+	for round := range s.runs + 1 { // the first warms up
+		for _, tg := range living {
+			sm, err := g.round(tg, s, round)
+			if err != nil {
+				return fmt.Errorf("%s: %w\n%s", tg.name(), err, tg.logs())
+			}
+			if round > 0 {
+				t.rate(g.label(s), tg.name(), sm)
+			}
+		}
+	}
+	return nil
+}
+
+// begin starts one cluster, does something with it and stops it.
+func begin(g *group, mk func(string) target, dir string, s settings, do func(target) error) error {
 	tg := mk(dir)
 	fmt.Fprintf(os.Stderr, "%-10s %s\n", g.name, tg.name())
 	if err := os.MkdirAll(filepath.Join(dir, tg.name()), 0o755); err != nil {
@@ -126,7 +173,7 @@ func measure(t *table, g group, mk func(string) target, dir string, s settings) 
 	if err := tg.start(s.settle); err != nil {
 		return fmt.Errorf("%s: start: %w", tg.name(), err)
 	}
-	if err := g.run(t, tg, s); err != nil {
+	if err := do(tg); err != nil {
 		return fmt.Errorf("%s: %s: %w\n%s", tg.name(), g.name, err, tg.logs())
 	}
 	return nil
