@@ -25,6 +25,8 @@ import (
 const (
 	// maxOpenBatches is how many appends of one call may wait for their last chunk.
 	maxOpenBatches = 1024
+	// maxOpenAppends bounds the bytes of those, in appends of the largest size there may be.
+	maxOpenAppends = 64
 	// maxInFlightBatches is how many complete appends of one call may be under way; reading pauses there, so that a client feels the pressure.
 	maxInFlightBatches = 2048
 	// maxAnswers is how many answers wait for each other before they are written.
@@ -300,6 +302,7 @@ func (w *answerWriter) fail(err error) {
 // receive reads chunks until the client half-closes.
 func (c *batchCall) receive() error {
 	open := map[[16]byte]*batch{}
+	held := 0 // bytes of events of those that are open
 	defer func() {
 		for _, b := range open {
 			b.release()
@@ -316,6 +319,7 @@ func (c *batchCall) receive() error {
 		switch {
 		case chunk.hasOptions || b == nil && chunk.bad != nil:
 			if b != nil {
+				held -= b.held()
 				b.release()
 			}
 			if b == nil && len(open) >= maxOpenBatches {
@@ -330,8 +334,12 @@ func (c *batchCall) receive() error {
 			continue
 		}
 		final := chunk.final
+		held -= b.held()
 		c.server.gather(b, chunk) // the chunk is the append's from here on
 		if !final {
+			if held += b.held(); held > maxOpenAppends*c.server.limits.MaxAppendBytes {
+				return badRequest("the open appends of one call hold more than %d times the bytes of the largest append", maxOpenAppends)
+			}
 			continue
 		}
 		delete(open, b.correlation)
@@ -339,6 +347,14 @@ func (c *batchCall) receive() error {
 			return err
 		}
 	}
+}
+
+// held is how many bytes of events wait for the append's last chunk; none after a refusal.
+func (b *batch) held() int {
+	if b.bad != nil {
+		return 0
+	}
+	return b.total
 }
 
 func (c *batchCall) begin(chunk *batchChunk) *batch {
@@ -366,7 +382,12 @@ func (s *Server) gather(b *batch, chunk *batchChunk) {
 		b.bad = s.admit(b.target.stream, &chunk.proposals[i], &b.total)
 		b.events = append(b.events, chunk.proposals[i].event)
 	}
-	b.chunks = append(b.chunks, chunk)
+	if len(chunk.proposals) == 0 {
+		chunk.release() // it holds nothing that is needed: any number of them costs nothing
+		batchChunks.Put(chunk)
+	} else {
+		b.chunks = append(b.chunks, chunk)
+	}
 	if b.bad != nil {
 		b.release()
 		b.events = nil

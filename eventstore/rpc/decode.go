@@ -436,9 +436,7 @@ func (c *batchChunk) options(b []byte) error {
 			if err != nil {
 				return err
 			}
-			if seconds > math.MaxInt32 {
-				seconds = math.MaxInt32
-			}
+			seconds, nanos = min(max(seconds, math.MinInt32), math.MaxInt32), min(max(nanos, -1e9), 1e9)
 			c.timeout = max(time.Duration(seconds)*time.Second+time.Duration(nanos), 1)
 		default:
 			if err := c.target.field(f); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -43,6 +44,7 @@ type served struct {
 	port  *rpc.Port
 	conn  *grpc.ClientConn
 	addr  string
+	dir   string        // of its data
 	asked chan struct{} // a client asked for a shutdown
 }
 
@@ -56,6 +58,7 @@ type houseOptions struct {
 	readOnly    map[int]bool
 	projections bool // projections of all kinds run
 	tracer      func(node string) *tracing.Tracer
+	logger      *slog.Logger // of every part; nil: nobody listens
 }
 
 // writeTimeout is long: a write may wait for a machine that stands still.
@@ -85,20 +88,24 @@ func newHouse(t testing.TB, o houseOptions) *house {
 		}
 		peers[i] = fmt.Sprintf("127.0.0.1:%d", port[0])
 	}
+	if o.logger == nil {
+		o.logger = slog.New(slog.DiscardHandler)
+	}
 	for i, l := range listeners {
+		dir := filepath.Join(t.TempDir(), "data")
 		tcp := l.Addr().(*net.TCPAddr)
 		var tracer *tracing.Tracer
 		if o.tracer != nil {
 			tracer = o.tracer(fmt.Sprintf("n%d", i))
 		}
 		n, err := node.Start(node.Config{
-			Dir: filepath.Join(t.TempDir(), "data"), Name: fmt.Sprintf("n%d", i), ClusterSize: o.size, ReadOnlyReplica: o.readOnly[i],
-			PeerListen: peers[i], PeerSeeds: peers, ClientHost: "127.0.0.1", ClientPort: tcp.Port, SegmentBytes: 4 << 20, Settle: 300 * time.Millisecond, WriteTimeout: writeTimeout, Tracer: tracer,
+			Dir: dir, Name: fmt.Sprintf("n%d", i), ClusterSize: o.size, ReadOnlyReplica: o.readOnly[i],
+			PeerListen: peers[i], PeerSeeds: peers, ClientHost: "127.0.0.1", ClientPort: tcp.Port, SegmentBytes: 4 << 20, Settle: 300 * time.Millisecond, WriteTimeout: writeTimeout, Tracer: tracer, Logger: o.logger,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &served{node: n, addr: l.Addr().String(), asked: make(chan struct{}, 1)}
+		s := &served{node: n, addr: l.Addr().String(), dir: dir, asked: make(chan struct{}, 1)}
 		shutdown := func() {
 			select {
 			case s.asked <- struct{}{}:
@@ -108,22 +115,22 @@ func newHouse(t testing.TB, o houseOptions) *house {
 		var access *rpc.Access
 		if o.secure != nil {
 			own := *o.secure
-			own.Node = n
+			own.Node, own.Logger = n, o.logger
 			access = rpc.NewAccess(own)
 			h.access = append(h.access, access)
 		}
-		groups := subscriptions.Start(subscriptions.Options{Node: n})
+		groups := subscriptions.Start(subscriptions.Options{Node: n, Logger: o.logger})
 		var programs *projections.Service
 		if o.projections {
-			own := projections.Options{Node: n, Compile: projection.Compile}
+			own := projections.Options{Node: n, Compile: projection.Compile, Logger: o.logger}
 			if access != nil {
 				own.Access = access
 			}
 			programs = projections.Start(own)
 		}
-		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, Projections: programs, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: writeTimeout, Shutdown: shutdown, Tracer: tracer})
+		server := rpc.New(rpc.Options{Backend: n, Access: access, Subscriptions: groups, Projections: programs, MaxEventBytes: o.maxEvent, MaxAppendBytes: o.maxAppend, WriteTimeout: writeTimeout, Shutdown: shutdown, Tracer: tracer, Logger: o.logger})
 		s.port = rpc.NewPort(rpc.PortOptions{Listener: l, TLS: o.tls, RPC: server,
-			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: "test"})})
+			HTTP: admin.Handler(admin.Options{Node: n, Services: server, Access: access, Shutdown: shutdown, Version: "test", Logger: o.logger})})
 		done := make(chan error, 1)
 		go func() { done <- s.port.Serve() }()
 		dial := o.dial

@@ -206,9 +206,8 @@ type counts interface {
 // span is a time given in one of two units; the other is 0.
 func span(ticks int64, ms int32) time.Duration {
 	const tick = time.Second / TicksPerSecond
-	if ticks > math.MaxInt64/int64(tick) {
-		ticks = math.MaxInt64 / int64(tick)
-	}
+	const most = math.MaxInt64 / int64(tick)
+	ticks = min(max(ticks, -most), most)
 	return time.Duration(ticks)*tick + time.Duration(ms)*time.Millisecond
 }
 

@@ -2,10 +2,12 @@ package rpc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"unicode"
 
@@ -59,30 +61,9 @@ func (s sessionsService) appendSession(ctx context.Context, ss grpc.ClientStream
 		if err != nil {
 			return nil, err
 		}
-		w := stream.Write{Stream: req.GetStream(), Expected: stream.Any}
-		if req.ExpectedRevision != nil {
-			w.Expected = stream.Expected(req.GetExpectedRevision())
-		}
-		if w.Expected < stream.NoStream && w.Expected != stream.Any && w.Expected != stream.Exists {
-			return nil, badRequest("expected revision %d means nothing", w.Expected)
-		}
-		if err := s.writable(ctx, w.Stream); err != nil {
+		w, err := s.sessionWrite(ctx, req, seen, &total)
+		if err != nil {
 			return nil, err
-		}
-		if folded := strings.ToLower(w.Stream); seen[folded] {
-			return nil, &repeatedStream{w.Stream}
-		} else {
-			seen[folded] = true
-		}
-		if len(req.GetRecords()) == 0 {
-			return nil, badRequest("the request for stream %q has no records", clip([]byte(w.Stream)))
-		}
-		for _, record := range req.GetRecords() {
-			e, err := s.record(w.Stream, record, &total)
-			if err != nil {
-				return nil, err
-			}
-			w.Events = append(w.Events, e)
 		}
 		writes = append(writes, w)
 	}
@@ -104,6 +85,36 @@ func (s sessionsService) appendSession(ctx context.Context, ss grpc.ClientStream
 		resp.Output = append(resp.Output, &v2.AppendResponse{Stream: &w.Stream, StreamRevision: &w.Last, Position: &position})
 	}
 	return resp, nil
+}
+
+// sessionWrite checks one request of a session and turns it into a write. seen holds the streams of the requests before, total their bytes.
+func (s sessionsService) sessionWrite(ctx context.Context, req *v2.AppendRequest, seen map[string]bool, total *int) (stream.Write, error) {
+	w := stream.Write{Stream: req.GetStream(), Expected: stream.Any}
+	if req.ExpectedRevision != nil {
+		w.Expected = stream.Expected(req.GetExpectedRevision())
+	}
+	if w.Expected < stream.NoStream && w.Expected != stream.Any && w.Expected != stream.Exists {
+		return w, badRequest("expected revision %d means nothing", w.Expected)
+	}
+	if err := s.writable(ctx, w.Stream); err != nil {
+		return w, err
+	}
+	folded := strings.ToLower(w.Stream)
+	if seen[folded] {
+		return w, &repeatedStream{w.Stream}
+	}
+	seen[folded] = true
+	if len(req.GetRecords()) == 0 {
+		return w, badRequest("the request for stream %q has no records", clip([]byte(w.Stream)))
+	}
+	for _, record := range req.GetRecords() {
+		e, err := s.record(w.Stream, record, total)
+		if err != nil {
+			return w, err
+		}
+		w.Events = append(w.Events, e)
+	}
+	return w, nil
 }
 
 // AppendRecords writes records to any streams in the order given, if all checks hold.
@@ -273,11 +284,8 @@ func properties(r *v2.AppendRecord, format string) ([]byte, error) {
 		if key == "" {
 			return nil, badRequest("a record has a property without a name")
 		}
-		if value.GetKind() == nil {
-			return nil, badRequest("property %q has no value", clip([]byte(key)))
-		}
-		if err := checkNumber(value); err != nil {
-			return nil, err
+		if fault := notJSON(value); fault != "" {
+			return nil, badRequest("property %q %s", clip([]byte(key)), fault)
 		}
 		document[key] = value.AsInterface()
 	}
@@ -295,12 +303,25 @@ func properties(r *v2.AppendRecord, format string) ([]byte, error) {
 	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
 
-// checkNumber refuses the numbers that JSON has no way to write; AsInterface would turn them into text.
-func checkNumber(v *structpb.Value) error {
-	if n, ok := v.GetKind().(*structpb.Value_NumberValue); ok && (n.NumberValue != n.NumberValue || n.NumberValue-n.NumberValue != 0) {
-		return badRequest("a property is not a finite number")
+// notJSON says why a property cannot be written as JSON, "" if it can: AsInterface would turn such numbers into text, and nothing into null.
+func notJSON(v *structpb.Value) (fault string) {
+	switch k := v.GetKind().(type) {
+	case nil:
+		return "has no value, or holds something without one"
+	case *structpb.Value_NumberValue:
+		if math.IsNaN(k.NumberValue) || math.IsInf(k.NumberValue, 0) {
+			return "is or holds a number that is not finite"
+		}
+	case *structpb.Value_ListValue:
+		for _, item := range k.ListValue.GetValues() {
+			fault = cmp.Or(fault, notJSON(item))
+		}
+	case *structpb.Value_StructValue:
+		for _, field := range k.StructValue.GetFields() {
+			fault = cmp.Or(fault, notJSON(field))
+		}
 	}
-	return nil
+	return fault
 }
 
 // repeatedStream: a session may name each stream once.
