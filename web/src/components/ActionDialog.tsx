@@ -5,6 +5,7 @@ import { troubleFrom } from '../api/errors';
 import classes from './ActionDialog.module.css';
 import { CommandLine } from './Copy';
 import { Note } from './Faces';
+import { intoSight } from './intoSight';
 import { useReturnFocus } from './returnFocus';
 
 export interface Given {
@@ -91,15 +92,17 @@ export function ActionDialog<Out>({ title, children, typed, reason, verb, danger
           />
         )}
         {trouble && (
-          <Note tone="bad" title={trouble.title}>
-            {trouble.detail && <p>{trouble.detail}</p>}
-            {(trouble.refusals ?? []).map((r) => (
-              <p key={`${r.code} ${r.detail}`}>
-                {r.title}. {r.fix}
-              </p>
-            ))}
-            {trouble.fix && <p>{trouble.fix}</p>}
-          </Note>
+          <div ref={intoSight} tabIndex={-1} className={classes.answer}>
+            <Note tone="bad" title={trouble.title}>
+              {trouble.detail && <p>{trouble.detail}</p>}
+              {(trouble.refusals ?? []).map((r) => (
+                <p key={`${r.code} ${r.detail}`}>
+                  {r.title}. {r.fix}
+                </p>
+              ))}
+              {trouble.fix && <p>{trouble.fix}</p>}
+            </Note>
+          </div>
         )}
         <div className={classes.buttons}>
           <Button type="submit" color={danger ? 'bad' : undefined} disabled={off !== null} loading={mutation.isPending} data-testid="act">

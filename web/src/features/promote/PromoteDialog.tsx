@@ -8,6 +8,7 @@ import type { ClusterDetail, Plan, Report } from '../../api/types';
 import { Age } from '../../components/Age';
 import { Command } from '../../components/Copy';
 import { ErrorFace, Loading, Note } from '../../components/Faces';
+import { intoSight } from '../../components/intoSight';
 import { BatonGlyph } from '../../components/Logo';
 import { Pills } from '../../components/Page';
 import { Stale, useTrouble } from '../../components/QueryFaces';
@@ -264,7 +265,7 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
           </div>
         )}
         {trouble && trouble.code !== 'typed-name-mismatch' && (
-          <div ref={intoSight}>
+          <div ref={intoSight} tabIndex={-1} className={classes.answer}>
             <Refusal trouble={trouble} onShow={onStarted} />
           </div>
         )}
@@ -283,11 +284,6 @@ function Content({ cluster, node, undoOf, onStarted }: Omit<DialogProps, 'onClos
       </div>
     </form>
   );
-}
-
-/** What was answered is read at once. */
-function intoSight(answer: HTMLElement | null) {
-  answer?.scrollIntoView?.({ block: 'nearest' });
 }
 
 function Section({ no, title, aside, children }: { no: number; title: string; aside?: ReactNode; children: ReactNode }) {
