@@ -194,14 +194,21 @@ func (c *Core) Tick() {
 	c.maybeServe()
 	c.forgetFollowed()
 	c.rn.Tick()
-	if c.hurry > 0 {
-		c.hurry--
-		if status := c.rn.BasicStatus(); status.Lead == 0 && status.RaftState == raft.StateFollower {
-			_ = c.rn.Campaign()
-		} else if status.Lead != 0 {
-			c.hurry = 0
-		}
+	if c.hurry == 0 && !c.onlyVoter() {
+		return
 	}
+	c.hurry = max(c.hurry-1, 0)
+	if status := c.rn.BasicStatus(); status.Lead == 0 && status.RaftState == raft.StateFollower {
+		_ = c.rn.Campaign()
+	} else if status.Lead != 0 {
+		c.hurry = 0
+	}
+}
+
+// onlyVoter tells that nobody else can lead, so that there is no silence to wait for.
+func (c *Core) onlyVoter() bool {
+	voters := c.conf.GetVoters()
+	return len(voters) == 1 && voters[0] == c.id && len(c.conf.GetVotersOutgoing()) == 0
 }
 
 // Receive takes a message from a peer. Messages that make no sense are dropped:

@@ -162,3 +162,28 @@ func TestReasonsOfOtherVersionsAreRead(t *testing.T) {
 		}
 	}
 }
+
+// Goal: a cluster of one voter takes writes again as soon as it runs: there is nobody whose silence could be waited for.
+func TestTheOnlyVoterLeadsAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, all := range []int{1, 3} { // alone, and with clones
+		n := newNet(t, 1, 1, all)
+		n.tick(hurryTicks)
+		n.settle()
+		if s := n.sites[1].core.Status(); !s.Serving {
+			t.Errorf("%d nodes: after %d ticks %+v", all, hurryTicks, s)
+		}
+	}
+}
+
+// Goal: one of several voters waits as long as ever.
+func TestOneOfSeveralVotersWaits(t *testing.T) {
+	t.Parallel()
+	n := newNet(t, 1, 3, 3)
+	n.tick(DefaultElectionTicks / 2)
+	for id, s := range n.sites {
+		if term := s.core.Status().Term; term > 1 || len(s.elections) > 0 {
+			t.Errorf("node %d is in term %d after %d candidacies", id, term, len(s.elections))
+		}
+	}
+}
