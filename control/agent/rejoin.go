@@ -225,7 +225,11 @@ func bundled(path string, v map[string]string) map[string]string {
 		}
 	}
 	out["sentence"] = "everything it held is in " + path
-	if n := out["commands"]; n != "" {
+	switch n := out["commands"]; n {
+	case "", "0":
+	case "1":
+		out["sentence"] += "; its last command, which may not be lost, is in the .aof file beside it"
+	default:
 		out["sentence"] += fmt.Sprintf("; its last %s commands, of which the first may not be lost, are in the .aof file beside it", n)
 	}
 	return out
