@@ -192,7 +192,7 @@ func (l *Log) Term(index uint64) (uint64, error) {
 	}
 	at, err := l.locateIndex(index)
 	if err != nil {
-		return 0, fmt.Errorf("term of entry %d: %w", index, err)
+		return 0, fmt.Errorf("term of entry %d: %w", index, l.doubt(err))
 	}
 	return at.h.term, nil
 }

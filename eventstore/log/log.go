@@ -70,6 +70,10 @@ type Options struct {
 	LostWritesDir string
 	// Logger receives what recovery did; nil: nothing is logged.
 	Logger *slog.Logger
+	// Suspect is told of damage that a reader met. What reads at a position of
+	// its own making may mistake sound bytes for damage: Verify tells. It is
+	// called by the reader and must not block; nil: nobody is told.
+	Suspect func(*CorruptionError)
 	// Background lets a goroutine prepare the next segment while the present
 	// one is being filled. Without it the log starts no goroutine.
 	Background bool
@@ -257,6 +261,34 @@ func (l *Log) Segments() []SegmentInfo {
 		}
 	}
 	return infos
+}
+
+// doubt tells Options.Suspect of damage, and returns err.
+func (l *Log) doubt(err error) error {
+	if l.opts.Suspect == nil || err == nil {
+		return err
+	}
+	if damage, ok := errors.AsType[*CorruptionError](err); ok {
+		l.opts.Suspect(damage)
+	}
+	return err
+}
+
+// Doubt is for who read bytes at pos with ReadAt and found them damaged: it tells
+// Options.Suspect.
+func (l *Log) Doubt(pos uint64, reason string) {
+	if s, _, err := l.segmentAt(pos); err == nil {
+		_ = l.doubt(s.corrupt(pos, reason))
+	}
+}
+
+// SegmentOf returns the base of the segment that holds a position before End.
+func (l *Log) SegmentOf(pos uint64) (base uint64, err error) {
+	s, _, err := l.segmentAt(pos)
+	if err != nil {
+		return 0, err
+	}
+	return s.base, nil
 }
 
 // segmentAt returns the segment holding pos and the position up to which it

@@ -124,7 +124,7 @@ func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 		var full bool
 		var err error
 		if from, full, err = l.readEntries(from, upTo, maxSize, take); err != nil {
-			return nil, err
+			return nil, l.doubt(err)
 		}
 		if full || from >= hi {
 			return out, nil
@@ -205,7 +205,7 @@ func (l *Log) PositionOf(index uint64) (uint64, error) {
 	}
 	at, err := l.locateIndex(index)
 	if err != nil {
-		return 0, fmt.Errorf("position of entry %d: %w", index, err)
+		return 0, fmt.Errorf("position of entry %d: %w", index, l.doubt(err))
 	}
 	return at.pos, nil
 }
@@ -261,9 +261,10 @@ func (l *Log) FrameContaining(pos uint64) (Frame, error) {
 	}
 	at, err := l.locatePos(pos)
 	if err != nil {
-		return Frame{}, err
+		return Frame{}, l.doubt(err)
 	}
-	return l.readFrame(at.pos)
+	f, err := l.readFrame(at.pos)
+	return f, l.doubt(err)
 }
 
 // NextFrame returns the frame that begins at pos: io.EOF at End,
@@ -277,7 +278,7 @@ func (l *Log) NextFrame(pos uint64) (Frame, error) {
 	}
 	f, err := l.readFrame(pos)
 	if err != nil {
-		return Frame{}, l.explain(pos, err)
+		return Frame{}, l.doubt(l.explain(pos, err))
 	}
 	return f, nil
 }
@@ -293,9 +294,10 @@ func (l *Log) PrevFrame(pos uint64) (Frame, error) {
 	}
 	size, err := retry(l, func() (uint64, error) { return l.sizeBefore(pos) })
 	if err != nil {
-		return Frame{}, l.explain(pos, err)
+		return Frame{}, l.doubt(l.explain(pos, err))
 	}
-	return l.readFrame(pos - size)
+	f, err := l.readFrame(pos - size)
+	return f, l.doubt(err)
 }
 
 // sizeBefore returns the size of the frame that ends at pos > 0.

@@ -222,7 +222,7 @@ func (l *Log) putInPlace(tmp string, old *segment, end uint64) (after int64, err
 	if err := s.readHeader(); err != nil {
 		return 0, errors.Join(err, s.file.Close())
 	}
-	if s.sparse == nil {
+	if !s.headed || s.header != old.header {
 		return 0, errors.Join(s.corrupt(old.base, "the header is not what was written"), s.file.Close())
 	}
 	s.anchors.Store(old.anchors.Load())
@@ -240,6 +240,9 @@ func (l *Log) putInPlace(tmp string, old *segment, end uint64) (after int64, err
 	l.forgetAnchored(old)
 	if s.anchors.Load() != nil {
 		l.rememberAnchored(s)
+	}
+	if s.sparse == nil {
+		return s.offset(end), nil
 	}
 	return s.sparse.fileBytes, nil
 }

@@ -38,7 +38,7 @@ func (s *Scanner) Next() (Frame, error) {
 		f, err = s.next() // as in retry, without its closure
 	}
 	if err != nil && err != io.EOF {
-		return Frame{}, s.l.explain(s.pos, err)
+		return Frame{}, s.l.doubt(s.l.explain(s.pos, err))
 	}
 	return f, err
 }
