@@ -41,8 +41,8 @@ type Handler struct {
 
 // Options configure a Network.
 type Options struct {
-	Listener  net.Listener
-	ServerTLS *tls.Config // nil: plain TCP
+	Listener  net.Listener // nil: this side only dials
+	ServerTLS *tls.Config  // nil: plain TCP
 	ClientTLS *tls.Config
 	// ClientTLSNow is asked for each dial instead of ClientTLS, if set.
 	ClientTLSNow func() *tls.Config
@@ -94,10 +94,13 @@ func New(opts Options) *Network {
 	if n.client == nil && opts.ClientTLS != nil {
 		n.client = func() *tls.Config { return opts.ClientTLS }
 	}
-	if opts.ServerTLS != nil {
+	if opts.ServerTLS != nil && opts.Listener != nil {
 		n.listener = tls.NewListener(opts.Listener, opts.ServerTLS)
 	}
 	n.routes.Store(&map[uint64]*link{})
+	if n.listener == nil {
+		return n
+	}
 	n.threads.Add(1)
 	go func() {
 		defer n.threads.Done()
@@ -109,7 +112,9 @@ func New(opts Options) *Network {
 // Close ends all links and returns when their goroutines have.
 func (n *Network) Close() {
 	n.cancel()
-	_ = n.listener.Close()
+	if n.listener != nil {
+		_ = n.listener.Close()
+	}
 	n.mu.Lock()
 	n.closed = true
 	for c := range n.inbound {

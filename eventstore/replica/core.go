@@ -108,6 +108,7 @@ type Core struct {
 	questions []question // of candidates, since the last Ready
 	poll      *Election  // this node's candidacy; nil: it does not stand
 	followed  []followed // traced entries, by index
+	damage    *error     // of the log, that raft met last; points at nil
 
 	out Effects
 }
@@ -143,11 +144,12 @@ func NewCore(cfg CoreConfig) (*Core, error) {
 		return nil, err
 	}
 	conf := cfg.Machine.ConfState()
+	damage := new(error)
 	rn, err := raft.NewRawNode(&raft.Config{
 		ID:                        cfg.ID,
 		ElectionTick:              cfg.ElectionTicks,
 		HeartbeatTick:             cfg.HeartbeatTicks,
-		Storage:                   raftStorage{log: cfg.Storage.Log, hardState: hardState, confState: conf},
+		Storage:                   raftStorage{log: cfg.Storage.Log, hardState: hardState, confState: conf, damage: damage},
 		Applied:                   cfg.Machine.Applied(),
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             maxMessageBytes,
@@ -179,7 +181,7 @@ func NewCore(cfg CoreConfig) (*Core, error) {
 		term: hardState.GetTerm(), commit: hardState.GetCommit(),
 		last: last, handed: cfg.Machine.Applied(), applied: cfg.Machine.Applied(),
 		attached: make(map[uint64][]attachment), conf: conf,
-		catchUpOff: cfg.SkipCatchUpRule, lastTerm: lastTerm,
+		catchUpOff: cfg.SkipCatchUpRule, lastTerm: lastTerm, damage: damage,
 	}, nil
 }
 
@@ -338,6 +340,7 @@ func (c *Core) Ready() Effects {
 }
 
 func (c *Core) takeReady() {
+	*c.damage = nil
 	ready := c.rn.Ready()
 	if ready.HardState != nil {
 		c.commit = ready.HardState.GetCommit()
@@ -484,6 +487,10 @@ func (c *Core) maybeServe() {
 	c.seq.Reset()
 	c.serving, c.drain = true, false
 }
+
+// Damage returns what of the log the last Ready could not read. If Ready panicked,
+// that is why: raft needs the entries it has to apply.
+func (c *Core) Damage() error { return *c.damage }
 
 // Stop fails everything that waits, with ErrStopped, and returns it as effects.
 func (c *Core) Stop() Effects {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -256,6 +257,7 @@ func (r *Replica) Transfer(to membership.MemberID) {
 
 func (r *Replica) loop() {
 	defer close(r.done)
+	defer r.endDamaged()
 	ticker := r.clock.NewTicker(r.opts.TickEvery)
 	defer ticker.Stop()
 	lastTick := r.clock.Now()
@@ -302,6 +304,21 @@ func (r *Replica) loop() {
 			spare = r.step(spare, count)
 		}
 	}
+}
+
+// endDamaged stops a replica that raft gave up because entries it must apply are
+// damaged. Any other panic goes on.
+func (r *Replica) endDamaged() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	damage := r.core.Damage()
+	if damage == nil {
+		panic(p)
+	}
+	r.fail(fmt.Errorf("entries to be applied cannot be read: %w", damage))
+	r.shutDown()
 }
 
 // step takes everything that arrived, then performs all effects.

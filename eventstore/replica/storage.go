@@ -56,6 +56,7 @@ type raftStorage struct {
 	log       *log.Log
 	hardState *raftpb.HardState
 	confState *raftpb.ConfState
+	damage    *error // the last that was met
 }
 
 func (s raftStorage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
@@ -63,11 +64,30 @@ func (s raftStorage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error
 }
 
 func (s raftStorage) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
-	return s.log.Entries(lo, hi, maxSize)
+	entries, err := s.log.Entries(lo, hi, maxSize)
+	return entries, s.withhold(err)
 }
-func (s raftStorage) Term(i uint64) (uint64, error) { return s.log.Term(i) }
-func (s raftStorage) LastIndex() (uint64, error)    { return s.log.LastIndex() }
-func (s raftStorage) FirstIndex() (uint64, error)   { return s.log.FirstIndex() }
+
+func (s raftStorage) Term(i uint64) (uint64, error) {
+	term, err := s.log.Term(i)
+	return term, s.withhold(err)
+}
+
+func (s raftStorage) LastIndex() (uint64, error)  { return s.log.LastIndex() }
+func (s raftStorage) FirstIndex() (uint64, error) { return s.log.FirstIndex() }
+
+// withhold makes of damage what raft knows: entries that are not there any more. A
+// leader then sends nothing to who needs them, and tries again; they are mended
+// meanwhile (eventstore/scrub). Raft ends the process for any other error, as it
+// does where this node itself needs such an entry to apply it: see Replica.loop.
+func (s raftStorage) withhold(err error) error {
+	if _, ok := errors.AsType[*log.CorruptionError](err); ok {
+		*s.damage = err
+		return raft.ErrCompacted
+	}
+	return err
+}
+
 func (s raftStorage) Snapshot() (*raftpb.Snapshot, error) {
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }
