@@ -11,6 +11,7 @@ import (
 //  1. Nothing while a configuration change or a transfer is under way, and
 //     nothing without a quorum: with the quorum lost a promotion could make a
 //     majority out of nodes that miss acknowledged writes.
+//     A leader whose log is damaged hands over before anything else.
 //  2. More voters than ClusterSize: the surplus becomes clones, dead ones first,
 //     then the lowest priority; never the leader.
 //  3. A voter silent for ReplaceAfter is replaced by the best clone in one joint
@@ -36,6 +37,10 @@ func Decide(f Facts) Decision {
 	if !f.hasQuorum() {
 		return Decision{Waiting: "no quorum: nothing is promoted until " + listNames(f.missingVoters()) + " returns"}
 	}
+	leave := f.leaveDamaged()
+	if len(leave.Actions) > 0 {
+		return leave
+	}
 	voters := f.voters()
 	if len(voters) > f.ClusterSize {
 		return f.shrink(voters)
@@ -57,6 +62,9 @@ func Decide(f Facts) Decision {
 		if decision.Waiting == "" {
 			return transfer
 		}
+	}
+	if decision.Waiting == "" {
+		return leave
 	}
 	return decision
 }

@@ -169,6 +169,34 @@ func TestPriorityRespectsHoldOffNameAndResignation(t *testing.T) {
 	}
 }
 
+// Goal: a leader whose log is damaged hands over to one that is whole and fit, at
+// once; without one it leads on and says so; nobody damaged is promoted.
+func TestADamagedLeaderHandsOver(t *testing.T) {
+	t.Parallel()
+	damaged := func(m *MemberFacts) { m.Healthy, m.Damage = false, "file 7 of its log is damaged" }
+	cases := []struct {
+		name    string
+		members []MemberFacts
+		want    string
+	}{
+		{"to the fit one", []MemberFacts{fact(1, 'l', damaged), fact(2, 'v', dead(time.Second)), fact(3, 'v')}, "transfer to 3"},
+		{"to the one of highest priority", []MemberFacts{fact(1, 'l', damaged, priority(9)), fact(2, 'v', priority(2)), fact(3, 'v', priority(1))}, "transfer to 2"},
+		{"not to one that is damaged too", []MemberFacts{fact(1, 'l', damaged), fact(2, 'v', damaged), fact(3, 'v', damaged)}, "wait: leads although file 7 of its log is damaged; no follower can take over"},
+		{"nor by priority", []MemberFacts{fact(1, 'l'), fact(2, 'v', damaged, priority(5)), fact(3, 'v')}, "wait: is not whole"},
+		{"a clone that is damaged does not become a voter", []MemberFacts{fact(1, 'l'), fact(2, 'v'), fact(3, 'c', damaged)}, "wait: is not whole"},
+	}
+	for _, c := range cases {
+		got := text(Decide(factsOf(3, c.members...)))
+		if got != c.want && !(strings.HasPrefix(c.want, "wait: ") && strings.Contains(got, c.want[6:])) {
+			t.Errorf("%s: decided %q, want %q", c.name, got, c.want)
+		}
+	}
+	f := factsOf(3, fact(1, 'l'), fact(2, 'v', damaged), fact(3, 'v'))
+	if _, refusal := PlanPromote(f, 2, true); refusal == nil || refusal.Code != CodeNodeUnhealthy || !strings.Contains(refusal.Title, "damaged") {
+		t.Errorf("a promotion of a damaged follower: %+v", refusal)
+	}
+}
+
 func TestEveryPromotionCarriesTheCommitOfTheDecision(t *testing.T) {
 	t.Parallel()
 	f := factsOf(3, fact(1, 'l'), fact(2, 'v'), fact(3, 'c'))

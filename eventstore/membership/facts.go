@@ -26,6 +26,7 @@ type MemberFacts struct {
 	Alive       bool          // heard from within AliveWithin
 	SilentFor   time.Duration // since last heard from
 	Healthy     bool          // its own report says it may serve; false also when unknown
+	Damage      string        // what of its log is damaged, in words; "" when nothing is known to be
 	Match       uint64        // highest log index known to be durable on it
 	LagBytes    uint64        // leader's log end minus its durable end
 	CaughtUpFor time.Duration // how long the lag has stayed under CatchUpBytes; 0 when it is not

@@ -97,6 +97,8 @@ func (f *Facts) followerUnfit(m MemberFacts) *Refusal {
 		return &Refusal{Code: CodeNodeDown, Title: m.Label() + " is down",
 			Detail: fmt.Sprintf("has not been heard from for %s", rounded(m.SilentFor)),
 			Fix:    "start the node, or choose another", Retry: true}
+	case m.Damage != "":
+		return damaged(m)
 	case !m.Healthy:
 		return &Refusal{Code: CodeNodeUnhealthy, Title: m.Label() + " is not healthy",
 			Detail: "reports that it cannot serve", Fix: "read its log and mend it, or choose another", Retry: true}
@@ -120,6 +122,8 @@ func (f *Facts) cloneUnfit(m MemberFacts) *Refusal {
 		return &Refusal{Code: CodeNodeDown, Title: m.Label() + " is down",
 			Detail: fmt.Sprintf("has not been heard from for %s", rounded(m.SilentFor)),
 			Fix:    "start the node, or choose another", Retry: true}
+	case m.Damage != "":
+		return damaged(m)
 	case !m.Healthy:
 		return &Refusal{Code: CodeNodeUnhealthy, Title: m.Label() + " is not healthy",
 			Detail: "reports that it cannot serve", Fix: "read its log and mend it, or choose another", Retry: true}
@@ -133,6 +137,28 @@ func (f *Facts) cloneUnfit(m MemberFacts) *Refusal {
 			Fix:    "wait a moment", Retry: true}
 	}
 	return nil
+}
+
+// damaged says that a member whose log is damaged is not promoted.
+func damaged(m MemberFacts) *Refusal {
+	return &Refusal{Code: CodeNodeUnhealthy, Title: "the log of " + m.Label() + " is damaged",
+		Detail: "is not whole: " + m.Damage, Fix: "it is mended from the other nodes by itself; wait, or look at its disk", Retry: true}
+}
+
+// leaveDamaged hands leadership over while the leader's log is damaged: a follower
+// that needs what is damaged gets it from a leader that is whole.
+func (f *Facts) leaveDamaged() Decision {
+	self, ok := f.find(f.Self)
+	if !ok || self.Damage == "" {
+		return Decision{}
+	}
+	successor, refusal := f.Successor()
+	if refusal != nil {
+		return Decision{Waiting: fmt.Sprintf("%s leads although %s; %s: %s", self.Label(), self.Damage, refusal.Title, refusal.Detail)}
+	}
+	to, _ := f.find(successor)
+	return Decision{Actions: []Action{{Kind: ActionTransfer, To: successor,
+		Reason: fmt.Sprintf("%s hands over to %s: %s", self.Label(), to.Label(), self.Damage)}}}
 }
 
 func rounded(d time.Duration) time.Duration {

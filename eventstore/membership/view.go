@@ -49,7 +49,8 @@ type NodeView struct {
 	WhyRole         string     `json:"whyRole"`    // why it is or is not the leader
 	LastSeenMs      int64      `json:"lastSeenMs"` // -1 when never seen
 	Version         string     `json:"version"`
-	WantsLeader     bool       `json:"wantsLeader"` // highest priority among healthy voters and not leading
+	Damage          string     `json:"damage,omitempty"` // what of its log is damaged, and being mended from other nodes
+	WantsLeader     bool       `json:"wantsLeader"`      // highest priority among healthy voters and not leading
 }
 
 // RoleChange is the latest change of leader this node saw.
