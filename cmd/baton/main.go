@@ -48,6 +48,7 @@ var commands = []func() *cobra.Command{
 	terminalCommand,
 	importCommand,
 	scavengeCommand,
+	scrubCommand,
 }
 
 // exitError carries an exit code other than 1 up to main: 2 refused by checks, 3 rolled back, 4 needs a human, 5 conflict.

@@ -34,6 +34,7 @@ func nodeConfig(s *config.Settings, client net.Addr, secured *node.TLS, logger *
 		JoinOnly:   s.Bool("join-only"),
 		PeerListen: net.JoinHostPort(s.String("replication-ip"), strconv.FormatInt(peerPort, 10)),
 		ClientHost: host, ClientPort: firstPort(s.Int("advertise-node-port-to-client-as"), s.Int("node-port-advertise-as"), int64(clientPort)),
+		ScrubEvery:   scrubEvery(s),
 		WriteTimeout: millis(s, "write-timeout-ms"), ReplaceAfter: time.Duration(s.Int("replace-after-sec")) * time.Second,
 		MaxAppendBytes: int(s.Int("max-append-size")), MaxEventBytes: int(s.Int("max-append-event-size")),
 		TLS: secured, Version: version, Logger: logger,
@@ -61,6 +62,14 @@ func nodeConfig(s *config.Settings, client net.Addr, secured *node.TLS, logger *
 		cleanUp = func() { os.RemoveAll(dir) }
 	}
 	return cfg, cleanUp, nil
+}
+
+// scrubEvery is negative for a node that reads its log by request only.
+func scrubEvery(s *config.Settings) time.Duration {
+	if hours := s.Int("scrub-hours"); hours > 0 {
+		return time.Duration(hours) * time.Hour
+	}
+	return -1
 }
 
 // seeds are the other nodes' client addresses, given or found by DNS.

@@ -114,6 +114,7 @@ func Handler(o Options) http.Handler {
 	h.subscriptionRoutes(mux)
 	h.backupRoutes(mux)
 	h.scavengeRoutes(mux)
+	h.scrubRoutes(mux)
 	h.indexRoutes(mux)
 	h.projectionRoutes(mux)
 	mux.Handle(node.HelloPath, o.Node.HelloHandler())

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"baton/eventstore/scrub"
 	"baton/platform/tracing"
 	"baton/platform/vfs"
 )
@@ -71,6 +72,10 @@ type Config struct {
 	CacheBytes     int64 // log tail cache
 	SegmentBytes   int64
 
+	// ScrubEvery is the time from one reading of the whole log for damage to the
+	// next; negative: only by request.
+	ScrubEvery time.Duration
+
 	// Tracer records the steps of traced appends; nil: none.
 	Tracer *tracing.Tracer
 
@@ -91,6 +96,7 @@ func (c *Config) setDefaults() {
 	setDuration(&c.ResignHoldOff, DefaultResignHoldOff)
 	setDuration(&c.TickEvery, DefaultTickEvery)
 	setDuration(&c.Settle, DefaultSettle)
+	setDuration(&c.ScrubEvery, scrub.DefaultEvery)
 	if c.MaxAppendBytes == 0 {
 		c.MaxAppendBytes = DefaultMaxAppendBytes
 	}

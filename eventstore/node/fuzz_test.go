@@ -28,7 +28,7 @@ func FuzzPeerRequests(f *testing.F) {
 		}
 		return nil
 	})
-	kinds := []uint8{requestMeet, requestPrepare, requestAccept, requestFormed, requestAppend, requestTraced, 0, 200}
+	kinds := []uint8{requestMeet, requestPrepare, requestAccept, requestFormed, requestAppend, requestTraced, requestFrames, 0, 200}
 	cmd, err := stream.NewAppend(stream.Limits{}, stream.Write{Stream: "s", Expected: stream.Any, Events: []stream.Event{event(1)}})
 	if err != nil {
 		f.Fatal(err)

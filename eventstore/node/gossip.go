@@ -34,6 +34,7 @@ type report struct {
 	Healthy      bool                `json:"healthy"`
 	Version      string              `json:"version,omitempty"`
 	Traces       bool                `json:"traces,omitempty"` // it understands requestTraced
+	Damage       string              `json:"damage,omitempty"` // what of its log is damaged
 }
 
 // peerTable keeps the latest report of every member.
@@ -118,10 +119,11 @@ func (n *Node) gossip() {
 func (n *Node) ownReport(s *replica.Status) report {
 	end := n.storage.Log.End()
 	applied := n.machine.Watermark().Applied()
+	damage := n.scrubber.Damaged()
 	return report{
 		Term: s.Term, Leader: membership.MemberID(s.Lead), State: n.state(s), LogEnd: end,
 		Commit: max(applied, n.positionAfter(s.Commit)), Applied: applied, AppliedIndex: s.Applied,
-		Healthy: true, Version: n.cfg.Version, Traces: true,
+		Healthy: damage == "", Damage: damage, Version: n.cfg.Version, Traces: true,
 	}
 }
 

@@ -76,5 +76,5 @@ func (m *metrics) stood(outcome string) {
 
 // Collectors are the node's own figures for a registry of metrics.
 func (n *Node) Collectors() []prometheus.Collector {
-	return append([]prometheus.Collector{&diskCollector{n}, scavengeFigures{n}}, n.metrics.collectors...)
+	return append([]prometheus.Collector{&diskCollector{n}, scavengeFigures{n}, scrubFigures{n}}, n.metrics.collectors...)
 }

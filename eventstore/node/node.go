@@ -29,6 +29,7 @@ import (
 	"baton/eventstore/reader"
 	"baton/eventstore/replica"
 	"baton/eventstore/scavenge"
+	"baton/eventstore/scrub"
 	"baton/platform/clock"
 	"baton/platform/vfs"
 )
@@ -58,6 +59,8 @@ type Node struct {
 
 	scavenger *scavenge.Scavenger // takes out of the log what nobody can read any more
 	merging   atomic.Bool         // the index is being merged by request
+	scrubber  *scrub.Scrubber     // finds and mends damage of the log
+	suspected atomic.Pointer[scrub.Scrubber]
 
 	replica atomic.Pointer[replica.Replica] // nil until the node belongs to a cluster
 	peers   *peerTable
@@ -119,7 +122,11 @@ func (n *Node) open() (err error) {
 	if err := n.checkRestored(); err != nil {
 		return err
 	}
-	if err := n.openStorage(); err != nil {
+	n.peerAddr = n.cfg.PeerAdvertise
+	if n.peerAddr == "" {
+		n.peerAddr = listener.Addr().String()
+	}
+	if err := n.openOrMend(); err != nil {
 		return err
 	}
 	last, err := n.storage.Log.LastIndex()
@@ -132,10 +139,6 @@ func (n *Node) open() (err error) {
 	if _, err := readJSON(n.fs, path.Join(n.cfg.Dir, foundingFile), &n.founding); err != nil {
 		return err
 	}
-	n.peerAddr = n.cfg.PeerAdvertise
-	if n.peerAddr == "" {
-		n.peerAddr = listener.Addr().String()
-	}
 	if n.cfg.Name == "" {
 		n.cfg.Name = n.peerAddr
 		if n.cfg.ClientHost != "" {
@@ -146,6 +149,7 @@ func (n *Node) open() (err error) {
 	if err := n.openScavenger(); err != nil {
 		return err
 	}
+	n.openScrubber()
 	if err := n.cfg.TLS.identify(n.identity.ID); err != nil {
 		return err
 	}
@@ -169,11 +173,15 @@ func (n *Node) open() (err error) {
 	return nil
 }
 
-func (n *Node) openStorage() error {
-	opened, err := log.Open(log.Options{
+func (n *Node) logOptions() log.Options {
+	return log.Options{
 		FS: n.fs, Dir: path.Join(n.cfg.Dir, LogDir), SegmentBytes: n.cfg.SegmentBytes, CacheBytes: n.cfg.CacheBytes,
-		LostWritesDir: path.Join(n.cfg.Dir, "lost-writes"), Logger: n.cfg.Logger, Background: true,
-	})
+		LostWritesDir: path.Join(n.cfg.Dir, "lost-writes"), Logger: n.cfg.Logger, Suspect: n.suspect, Background: true,
+	}
+}
+
+func (n *Node) openStorage() error {
+	opened, err := log.Open(n.logOptions())
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
@@ -260,6 +268,7 @@ func (n *Node) startReplica() error {
 	n.goRun(func() { n.watch(r) })
 	n.goRun(n.steward.run)
 	n.goRun(n.announce)
+	n.goRun(func() { n.scrubber.Run(n.ctx) })
 	n.scavenger.Resume()
 	return nil
 }

@@ -21,6 +21,7 @@ const (
 	requestAppend  uint8 = 6 // a forwarded command
 	requestOperate uint8 = 7 // a forwarded operator's command
 	requestTraced  uint8 = 8 // a forwarded command with its place in a trace before it
+	requestFrames  uint8 = 9 // frames of the log from a position on, for a node that lost them
 )
 
 func (n *Node) peerHandler() peer.Handler {
@@ -36,11 +37,18 @@ func (n *Node) peerHandler() peer.Handler {
 		},
 		Status:  n.takeReport,
 		Request: n.answerRequest,
-		Linked:  func(membership.MemberID) { n.notify() },
+		Linked:  n.linked,
 		Heard:   n.metrics.heard,
 		Lost:    n.linkLost,
 		Refused: n.linkRefused,
 	}
+}
+
+func (n *Node) linked(membership.MemberID) {
+	if s := n.suspected.Load(); s != nil {
+		s.Retry() // it may have what is damaged here
+	}
+	n.notify()
 }
 
 func (n *Node) linkLost(id membership.MemberID, refused bool) {
@@ -71,7 +79,7 @@ func (n *Node) firstToStand(gone membership.MemberID) bool {
 	status := r.Status()
 	end := n.storage.Log.End()
 	mine, ok := status.Roster.Find(n.identity.ID)
-	if !ok || !isVoter(status.Conf, n.identity.ID) {
+	if !ok || !isVoter(status.Conf, n.identity.ID) || n.scrubber.Damaged() != "" {
 		return false
 	}
 	for _, member := range status.Roster.Members {
@@ -80,6 +88,7 @@ func (n *Node) firstToStand(gone membership.MemberID) bool {
 		}
 		report, _ := n.peers.get(member.ID)
 		switch {
+		case report.Damage != "": // it does not stand first
 		case member.Priority != mine.Priority:
 			if member.Priority > mine.Priority {
 				return false
@@ -123,6 +132,8 @@ func (n *Node) answerRequest(ctx context.Context, from membership.MemberID, kind
 		return n.answerAppend(ctx, payload, nil)
 	case requestTraced:
 		return n.answerTraced(ctx, payload)
+	case requestFrames:
+		return n.framesHere(payload)
 	case requestOperate:
 		return answerJSON(payload, func(o operation) (operationReply, error) { return n.operateHere(ctx, o), nil })
 	}

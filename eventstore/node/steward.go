@@ -277,7 +277,8 @@ func (n *Node) facts(status *replica.Status) membership.Facts {
 		position := seen.LogEnd
 		switch {
 		case member.ID == n.identity.ID:
-			m.Alive, m.Healthy = true, true
+			m.Alive, m.Damage = true, n.scrubber.Damaged()
+			m.Healthy = m.Damage == ""
 			position = n.storage.Log.End()
 		case member.PeerAddr == "":
 			m.SilentFor = unreachableFor
@@ -290,7 +291,7 @@ func (n *Node) facts(status *replica.Status) membership.Facts {
 				}
 			}
 			m.SilentFor = time.Since(last)
-			m.Alive, m.Healthy = seen.alive(), seen.Healthy
+			m.Alive, m.Healthy, m.Damage = seen.alive(), seen.Healthy, seen.Damage
 		}
 		if leads {
 			m.Match = match[uint64(member.ID)]

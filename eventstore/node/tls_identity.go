@@ -24,8 +24,10 @@ func (n *Node) identifyPeer(c *x509.Certificate, id membership.MemberID, address
 		}
 		return nil
 	}
-	if m, ok := n.machine.Roster().Find(id); ok && m.PeerAddr != "" {
-		address = m.PeerAddr
+	if n.machine != nil { // else the log is being mended before it is opened
+		if m, ok := n.machine.Roster().Find(id); ok && m.PeerAddr != "" {
+			address = m.PeerAddr
+		}
 	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

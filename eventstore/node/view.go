@@ -87,7 +87,7 @@ func (n *Node) memberView(status *replica.Status, facts membership.Facts, m memb
 	view := membership.NodeView{
 		ID: m.ID, InstanceID: m.InstanceID, Name: m.Name, Alive: m.Alive, NodePriority: m.Priority,
 		ClientAddress: m.ClientAddress(), ClientHost: m.ClientHost, ClientPort: m.ClientPort, PeerAddress: m.PeerAddr,
-		LagBytes: m.LagBytes, IsReadOnly: m.ReadOnlyReplica, LastSeenMs: -1, State: membership.StateUnknown,
+		LagBytes: m.LagBytes, IsReadOnly: m.ReadOnlyReplica, LastSeenMs: -1, State: membership.StateUnknown, Damage: m.Damage,
 	}
 	switch {
 	case m.ReadOnlyReplica:

@@ -79,6 +79,7 @@ func (it *rowReader) next(ctx context.Context) (stream.Record, rowRef, bool, err
 	}
 	rec, err := stream.ParseRecord(b, row.Pos)
 	if err != nil {
+		it.r.log.Doubt(row.Pos, err.Error())
 		return stream.Record{}, rowRef{}, false, fmt.Errorf("read stream %q revision %d: %w", it.name, row.First, err)
 	}
 	it.used++

@@ -80,6 +80,7 @@ var NodeOptions = []Option{
 	{Name: "discover-via-dns", Kind: Boolean, Default: "true", Help: "ask cluster-dns for the other nodes when there are no gossip seeds"},
 	{Name: "cluster-dns", Kind: Text, Default: "fake.dns", Help: "name that resolves to the nodes' addresses; fake.dns means none"},
 	{Name: "cluster-gossip-port", Kind: Integer, Default: "2113", Min: 1, Max: maxPort, Help: "client port of the nodes found by DNS"},
+	{Name: "scrub-hours", Kind: Integer, Default: "24", Max: 8760, Help: "hours from one reading of the whole log for damage to the next; 0: only by request"},
 	{Name: "replace-after-sec", Kind: Integer, Default: "30", Min: 1, Max: 86400, Help: "a voter silent for this long is replaced by a caught-up clone"},
 
 	{Name: "node-ip", Kind: Text, Default: "127.0.0.1", Aliases: []string{"ext-ip"}, Help: "address to listen on for clients", Check: bindHost},
