@@ -23,7 +23,7 @@ const backupDir = "/backup"
 // goes to, and proves what is on that disk then.
 func (c *cluster) backUp(n *node) {
 	n.deliver(func() {
-		if n.machine.Applied() == 0 {
+		if n.machine.Applied() == 0 || n.damage.hurt {
 			return
 		}
 		if c.w.rng.IntN(4) == 0 {

@@ -175,7 +175,7 @@ func (c *cluster) rested() bool {
 		}
 	}
 	for _, n := range c.nodes {
-		if !n.up || n.writing || n.busy || n.machine.Applied() != uint64(len(c.check.committed)-1) || n.storage.Log.End() != c.nodes[0].storage.Log.End() {
+		if !n.up || n.writing || n.busy || n.damage.hurt || n.machine.Applied() != uint64(len(c.check.committed)-1) || n.storage.Log.End() != c.nodes[0].storage.Log.End() {
 			return false
 		}
 	}

@@ -23,6 +23,7 @@ func (c *cluster) startFaults() {
 	c.every(s.Scavenge, c.bound)
 	c.every(s.Scavenge, c.endSegment)
 	c.every(s.Backup, func() { c.on(c.backUp) })
+	c.every(s.Damage, func() { c.on(c.flip) })
 }
 
 // every repeats f at random moments, mean apart on average, while faults last.
@@ -59,6 +60,7 @@ func (c *cluster) stopFaults() {
 			n.start(nil)
 		}
 	}
+	c.healAll()
 }
 
 // partition cuts the endpoints into two groups for a while.

@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"time"
 
@@ -61,6 +60,7 @@ type node struct {
 	reconciler reconciler
 	reader     *reader.Reader
 	group      *hosted // the persistent subscription, while this node leads
+	damage     damage
 }
 
 const dataDir = "/data"
@@ -77,6 +77,16 @@ func (n *node) start(founding *membership.Founding) {
 			life := n.life
 			n.c.w.after(n.c.w.between(10*time.Millisecond, time.Second), func() {
 				if n.life == life {
+					n.start(founding)
+				}
+			})
+			return
+		}
+		if errors.Is(err, errNobody) {
+			n.c.count("damaged node waits for another")
+			life := n.life
+			n.c.w.after(askPause, func() {
+				if n.life == life && !n.up {
 					n.start(founding)
 				}
 			})
@@ -99,9 +109,12 @@ func (n *node) open(founding *membership.Founding) error {
 	if n.c.lyingDisk {
 		fs = lyingDisk{fs}
 	}
-	l, err := log.Open(log.Options{FS: fs, Dir: path.Join(dataDir, "log"), SegmentBytes: n.c.swarm.SegmentBytes, CacheBytes: 1 << 20})
+	l, err := n.openLog(logOptions(n.c, fs, n))
 	if err != nil {
 		return err
+	}
+	if n.damage.known {
+		n.whole("damage mended before a start")
 	}
 	state, err := log.OpenState(fs, dataDir)
 	if err != nil {
@@ -150,6 +163,7 @@ func (n *node) end() {
 	n.up, n.paused = false, false
 	n.life++
 	n.inbox = nil
+	n.damage.known, n.damage.got = false, nil
 }
 
 // deliver runs f in the process, now or when it is resumed. Nothing reaches a dead one.
@@ -219,6 +233,7 @@ func (n *node) submit(cmd *stream.Command, answer func(*replica.Proposal)) {
 
 // step performs everything the core wants done.
 func (n *node) step() {
+	defer n.stopDamaged()
 	for n.up && n.core.HasReady() {
 		out := n.core.Ready()
 		n.watch()

@@ -77,6 +77,9 @@ func (n *node) facts(s replica.CoreStatus) membership.Facts {
 	}
 	for _, m := range roster.Members {
 		mf := membership.MemberFacts{Member: m, Healthy: true}
+		if peer := n.c.byID(m.ID); peer != nil && peer.damage.known {
+			mf.Healthy, mf.Damage = false, "a file of its log is damaged"
+		}
 		mf.Voter = slices.Contains(s.Conf.GetVoters(), uint64(m.ID))
 		if m.ID == n.self.ID {
 			mf.Alive, mf.CaughtUpFor = true, f.LeaderSince
@@ -140,6 +143,9 @@ func (n *node) admit(s replica.CoreStatus) bool {
 func (n *node) act(a membership.Action) {
 	switch a.Kind {
 	case membership.ActionTransfer:
+		if n.damage.known {
+			n.c.count("damaged leader hands over")
+		}
 		n.c.w.trace.note(n.c.w.now, "priority transfer", uint64(n.at)+1, uint64(a.To))
 		n.c.count("priority transfer")
 		n.core.Transfer(uint64(a.To))

@@ -80,6 +80,9 @@ func (c *cluster) endSegment() {
 // scavenge takes out of a node's log what may go, at once.
 func (c *cluster) scavenge(n *node) {
 	n.deliver(func() {
+		if n.damage.hurt {
+			return // it would end with what is damaged
+		}
 		p := scavenge.Point{Position: n.machine.Watermark().Applied(), Time: c.created(n.at)}
 		store := scavenge.Store{Log: n.storage.Log, Index: n.machine.Index(), Heads: n.machine.Heads(), Mark: n.machine.Watermark()}
 		for _, info := range store.Eligible(p, 0) {

@@ -53,6 +53,7 @@ var mustHappen = []string{
 	"clone promoted", "clone promoted under faults", "joint change begun", "voter replaced", "long outage", "transfer",
 	"closed segments compared", "group loaded", "checkpoint of a group", "event delivered again", "event parked", "consumer left", "segment scavenged", "segment ended for a scavenge",
 	"backup taken", "backup interrupted", "backup founded anew",
+	"bit flipped on the leader", "damage met by a reader", "damage mended", "damage mended before a start", "damaged leader hands over",
 }
 
 // TestSeeds lives a batch of seeds, spread over as many processes as there are cores.

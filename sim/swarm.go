@@ -21,13 +21,14 @@ type swarm struct {
 	// Mean time between faults of a kind; 0 disables it.
 	Partition, OneWay, Crash, PowerCut, Torn, Pause time.Duration
 	Promote, Priority, Transfer                     time.Duration
-	Scavenge, Backup                                time.Duration
+	Scavenge, Backup, Damage                        time.Duration
 
 	OutageMax    time.Duration // a crashed node comes back within this
 	LongOutage   float64       // probability that it stays away past ReplaceAfter instead
 	ReplaceAfter time.Duration // grace before a clone replaces a silent voter
 	DiskMax      time.Duration // slowest append
 	SegmentBytes int64
+	CacheBytes   int64 // of the log
 
 	Think  time.Duration // longest pause of a client between two ops
 	Faults time.Duration // length of the phase with faults
@@ -84,6 +85,10 @@ func drawSwarm(r *rand.Rand) swarm {
 	if s.Nodes >= 5 && r.IntN(2) == 0 {
 		s.ClusterSize = 5
 	}
+	s.CacheBytes = 1 << 20
+	if s.Damage = maybe(0.3, time.Second, 4*time.Second); s.Damage > 0 {
+		s.CacheBytes = 8 << 10 // readers go to the disk
+	}
 	return s
 }
 
@@ -114,6 +119,7 @@ func (s swarm) String() string {
 	add("transfer", s.Transfer)
 	add("scavenge", s.Scavenge)
 	add("backup", s.Backup)
+	add("damage", s.Damage)
 	share("long outage", s.LongOutage)
 	if len(on) == 0 {
 		on = []string{"no faults"}
