@@ -16,7 +16,6 @@ type damage struct {
 	hurt  bool              // the truth: known to the cluster, not to the node
 	known bool              // the node has found it
 	got   map[uint64][]byte // frames of other nodes, by position
-	asked bool              // a question is under way
 }
 
 // Times of a scrub.

@@ -174,7 +174,7 @@ func TestStoppedLogIsMended(t *testing.T) {
 		s := segs[rng.Intn(len(segs))]
 		what := harm(t, rng, fsA, s.Path, s.FileBytes)
 		o := testOptions(fsA, 20<<10)
-		a, err := Open(o)
+		_, err := Open(o)
 		var damage *CorruptionError
 		if err == nil {
 			continue // found when it is read: the test above
@@ -190,7 +190,8 @@ func TestStoppedLogIsMended(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d, %s of %s: %v", seed, what, s.Path, err)
 		}
-		if a, err = Open(o); err != nil {
+		a, err = Open(o)
+		if err != nil {
 			t.Fatalf("seed %d, %s of %s, mended %+v: %v", seed, what, s.Path, mended, err)
 		}
 		got, err := content(a)
