@@ -187,7 +187,7 @@ func (k *Keeper) facts(c *inventory.Cluster, f *plan.Facts) failover.Facts {
 	for _, member := range c.Members {
 		t := member.Tags
 		out.Tags[member.Name] = failover.Tags{NoFailover: t.NoFailover, Never: t.Never, NoSync: t.NoSync,
-			Maintenance: t.Maintenance != nil && f.Now.Before(*t.Maintenance), Unasked: !k.may(may, f, member.Name)}
+			Maintenance: t.Maintenance != nil && f.Now.Before(*t.Maintenance), Unasked: unasked(c, may, f, member.Name)}
 		if p.Durability == inventory.DurabilitySync && member.Name != c.ShouldBe && !t.NoSync {
 			out.Sync = append(out.Sync, member.Name)
 			out.Policy.Acks = p.SyncReplicas

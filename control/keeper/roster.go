@@ -186,10 +186,12 @@ func (k *Keeper) recordRoster(c *inventory.Cluster, w *watched, e lease.Eligible
 	}()
 }
 
-// may tells whether a member may be promoted as far as promises go.
-func (k *Keeper) may(e lease.Eligible, f *plan.Facts, node string) bool {
+// unasked tells whether the primary may go on by promises without those of the
+// agent beside a member. A cluster whose failover is off has no lease to go on
+// with, and nobody who would still be told of that agent.
+func unasked(c *inventory.Cluster, e lease.Eligible, f *plan.Facts, node string) bool {
 	n := f.Node(node)
-	return e.All || n != nil && e.Has(node+"@"+n.Agent)
+	return managed(c) && !e.All && (n == nil || !e.Has(node+"@"+n.Agent))
 }
 
 // promised is how long promises of the generation run that agents say they
