@@ -102,9 +102,9 @@ func showScrub(out io.Writer, s scrub.Status, asJSON bool) error {
 	line := "the log was not read through since the node started"
 	switch {
 	case s.Running:
-		line = fmt.Sprintf("the log is being read: %d of %d segments, %d bytes", s.Segments, s.Total, s.Bytes)
+		line = fmt.Sprintf("the log is being read: %d of %d segments so far", s.Segments, s.Total)
 	case s.Rounds > 0:
-		line = fmt.Sprintf("the log was read through at %s: %d segments, %d bytes", s.Ended.Local().Format(time.DateTime), s.Segments, s.Bytes)
+		line = fmt.Sprintf("the log was read through at %s: %d of %d segments", s.Ended.Local().Format(time.DateTime), s.Segments, s.Total)
 	}
 	line += fmt.Sprintf("; %d segments damaged now, %d since the start, %d frames mended\n", len(s.Damaged), s.Found, s.Frames)
 	for _, d := range s.Damaged {

@@ -85,7 +85,7 @@ type Status struct {
 	Ended    time.Time `json:"ended,omitzero"`  // of the last complete round
 	Segments int       `json:"segments"`        // read in this round, or the last
 	Total    int       `json:"total"`           // of that round
-	Bytes    int64     `json:"bytes"`           // of log read in it
+	Bytes    int64     `json:"bytes"`           // of log read in it and found whole
 	Next     time.Time `json:"next,omitzero"`   // when the next begins by itself
 	Rounds   int       `json:"rounds"`          // complete since the start
 	Damaged  []Damage  `json:"damaged"`         // not mended so far, by position
