@@ -148,7 +148,9 @@ func (m *memoryRun) startAgain(how string, end func()) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for {
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for ; ; <-poll.C {
 		err := m.serves(ctx)
 		if err == nil {
 			break
@@ -156,7 +158,6 @@ func (m *memoryRun) startAgain(how string, end func()) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("started again after %s: %w", how, err)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	s, err := m.look("started")
 	fmt.Printf("started again after %-8s an append acknowledged and a stream read after %.2f s, with %d events; RSS %.1f MiB\n", how, time.Since(began).Seconds(), m.written.Load(), float64(s.resident)/(1<<20))
