@@ -172,7 +172,8 @@ func (p piece) unreadable(pos uint64, err error) error {
 // ErrNotRewritable for a closed segment of which some is not committed yet,
 // ErrRewriting while a segment is being rewritten. If the source fails, nothing is
 // replaced in a closed segment, and nothing from that frame on in the one being
-// written. Any goroutine, beside appends and reads.
+// written; if a write to that one fails, the error wraps ErrFailed and the process
+// must exit. Any goroutine, beside appends and reads.
 func (l *Log) Mend(base, committed uint64, source Source, pace func(bytes int) error) (Mended, error) {
 	if !l.rewriting.TryLock() {
 		return Mended{}, ErrRewriting
@@ -278,7 +279,7 @@ func (p piece) mendInPlace(source Source, pace func(int) error) (Mended, error) 
 		}
 		if foreign {
 			if _, err := p.seg.file.WriteAt(b, p.seg.offset(pos)); err != nil {
-				return w.mended, fmt.Errorf("write the frame at %d of %s again: %w", pos, p.seg.path, err)
+				return w.mended, fmt.Errorf("%w: write the frame at %d of %s again: %w", ErrFailed, pos, p.seg.path, err)
 			}
 		}
 		pos += uint64(len(b))
@@ -292,7 +293,7 @@ func (p piece) mendInPlace(source Source, pace func(int) error) (Mended, error) 
 	if headless {
 		w.mended.Header = true
 		if _, err := p.seg.file.WriteAt(appendSegmentHeader(nil, p.header), 0); err != nil {
-			return w.mended, fmt.Errorf("write the header of %s again: %w", p.seg.path, err)
+			return w.mended, fmt.Errorf("%w: write the header of %s again: %w", ErrFailed, p.seg.path, err)
 		}
 	}
 	return w.mended, pace(paced)

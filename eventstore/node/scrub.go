@@ -40,6 +40,7 @@ func (n *Node) openScrubber() {
 	}
 	n.scrubber = scrub.New(scrub.Config{
 		Log: n.storage.Log, Committed: n.machine.Watermark().Applied, Fetch: n.fetchFrames, Every: every,
+		Failed: n.stopWith,
 		Changed: func() {
 			n.pokeGossip()
 			n.notify()

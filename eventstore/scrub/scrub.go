@@ -51,6 +51,9 @@ type Config struct {
 	Every time.Duration
 	// BytesPerSecond bounds what a round reads; DefaultBytesPerSecond when zero.
 	BytesPerSecond int64
+	// Failed is called when a write to the segment being written failed: the process
+	// must exit (log.ErrFailed).
+	Failed func(error)
 	// Changed is called when damage was found or mended; nil: nobody is told.
 	Changed func()
 	Clock   clock.Clock // the machine's when nil
@@ -126,6 +129,9 @@ func New(cfg Config) *Scrubber {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Failed == nil {
+		cfg.Failed = func(error) {}
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
@@ -390,6 +396,9 @@ func (s *Scrubber) mend(ctx context.Context, base uint64) {
 	}, func(int) error { return ctx.Err() })
 	if ctx.Err() != nil {
 		return
+	}
+	if errors.Is(err, log.ErrFailed) {
+		s.cfg.Failed(err)
 	}
 	s.mu.Lock()
 	t := s.damage[base]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -207,5 +208,51 @@ func TestRoundsKeepTheirTimeAndPace(t *testing.T) {
 	}
 	if fmt.Sprint(status.Damaged) != "[]" {
 		t.Errorf("damaged %v", status.Damaged)
+	}
+}
+
+// Goal: P10. A write to the segment being written that fails while it is mended is
+// told at once, for the process to exit; damage of a closed segment is tried again.
+func TestAFailedWriteWhileMendingEndsTheProcess(t *testing.T) {
+	_, fsys := filled(t, nil)
+	fsys = fsys.Clone()
+	var broken atomic.Bool
+	l, err := log.Open(log.Options{Dir: "/log", SegmentBytes: segmentBytes, CacheBytes: 1, FS: vfs.NewFault(fsys, func(op vfs.Op) error {
+		if broken.Load() && op.Kind == vfs.OpWrite {
+			return syscall.EIO
+		}
+		return nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	twin, _ := filled(t, nil)
+	failed := make(chan error, 100)
+	s := New(Config{Log: l, Committed: l.End, Failed: func(err error) { failed <- err }, Fetch: func(_ context.Context, pos uint64) ([]byte, string, error) {
+		frames, err := twin.Frames(pos, twin.End(), 1<<20)
+		return frames, "n2", err
+	}})
+	run(t, s)
+	broken.Store(true)
+	segments := l.Segments()
+	flip(t, fsys, segments[0])
+	s.Start()
+	eventually(t, "a closed segment was tried twice", func() bool {
+		status := s.Status()
+		return len(status.Damaged) == 1 && status.Damaged[0].Tries > 1
+	})
+	if len(failed) > 0 {
+		t.Fatalf("for a closed segment: %v", <-failed)
+	}
+	eventually(t, "the round ended", func() bool { return !s.Status().Running })
+	flip(t, fsys, segments[len(segments)-1])
+	s.Start()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, log.ErrFailed) || !errors.Is(err, syscall.EIO) {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("nobody was told")
 	}
 }
